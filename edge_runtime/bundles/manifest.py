@@ -1,0 +1,169 @@
+"""What a bundle says of itself: `manifest.json`. Pure: bytes in, a checked value out, and back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+import msgspec
+
+from edge_runtime.errors import ManifestError
+from edge_runtime.signature import Signature
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST = 1 << 20
+"""Bytes of a manifest, at most."""
+
+FORMATS = ("onnx", "tflite", "openvino")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}([-+][A-Za-z0-9.-]{1,32})?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How right a variant was measured to be."""
+
+    metric: str
+    """What was measured: "F1", "character error rate", "max abs difference from fp32"."""
+    value: float
+    data: str
+    """On what it was measured."""
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a bundle, by a path relative to its folder."""
+
+    path: str
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        odd = not self.path or "\\" in self.path or "\0" in self.path or ":" in self.path or self.path == MANIFEST
+        if odd or path.is_absolute() or ".." in path.parts or str(path) != self.path:
+            raise ManifestError(f"file path {self.path!r} is not a plain relative path inside the bundle")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ManifestError(f"file {self.path!r}: sha256 is not 64 lower-case hex digits")
+        if self.size < 0:
+            raise ManifestError(f"file {self.path!r}: its size is negative")
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One artifact: a format and a precision."""
+
+    name: str
+    """Unique in its bundle: "fp32-onnx"."""
+    format: str
+    precision: str
+    files: tuple[File, ...]
+    """The first is the one that an engine is told to load; the others lie beside it (OpenVINO's .bin)."""
+    accuracy: Accuracy | None = None
+    names: dict[str, str] = {}
+    """The signature's tensor name -> the artifact's own, where they differ."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ManifestError(f"variant name {self.name!r}: use a-z, 0-9, _ and -, at most 64")
+        if self.format not in FORMATS:
+            raise ManifestError(f"variant {self.name!r}: format {self.format!r} is none of {', '.join(FORMATS)}")
+        if self.precision not in PRECISIONS:
+            raise ManifestError(f"variant {self.name!r}: precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if not self.files:
+            raise ManifestError(f"variant {self.name!r} has no files")
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a model comes from."""
+
+    package: str
+    version: str
+    files: tuple[str, ...] = ()
+    sha256: tuple[str, ...] = ()
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One version of one model."""
+
+    schema: int = SCHEMA
+    name: str
+    version: str
+    task: str
+    """What it does, in a few words: "find lines of text"."""
+    signature: Signature
+    variants: tuple[Variant, ...]
+    """May be empty on a device that only asks a cloud for this model."""
+    sizes: dict[str, int] = {}
+    """A typical size for each named dimension: what `bench` and warm-up run with."""
+    partner: str | None = None
+    """The model at the cloud endpoint that answers the same question at least as well; None keeps it on the device."""
+    labels: File | None = None
+    """A UTF-8 text file, one label a line, in the order of the output's classes."""
+    licence: str = ""
+    """An SPDX expression."""
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ManifestError(f"manifest schema {self.schema} is not supported; this version reads schema {SCHEMA}")
+        check_name(self.name)
+        check_version(self.version)
+        if self.partner is not None:
+            check_name(self.partner)
+        if len({variant.name for variant in self.variants}) < len(self.variants):
+            raise ManifestError("two variants have the same name")
+        paths: dict[str, File] = {}
+        for file in self.files:
+            if paths.setdefault(file.path, file) != file:
+                raise ManifestError(f"file {file.path!r} is named twice, with different digests")
+        unsized = {size for spec in self.signature.inputs for size in spec.shape if isinstance(size, str)} - set(self.sizes)
+        if unsized:
+            raise ManifestError(f"no typical size is given for dimension {', '.join(sorted(unsized))}: add it to `sizes`")
+        if any(size < 1 for size in self.sizes.values()):
+            raise ManifestError("a typical size is smaller than 1")
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Every file of the bundle but the manifest itself."""
+        return tuple(file for variant in self.variants for file in variant.files) + ((self.labels,) if self.labels else ())
+
+    def variant(self, name: str) -> Variant:
+        """The variant of this name."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(variant.name for variant in self.variants) or "none"
+        raise ManifestError(f"{self.name} {self.version} has no variant {name!r}; it has {known}")
+
+
+def decode(data: bytes) -> Manifest:
+    """Read a manifest. Anything but a well-formed one, unknown fields included, raises ManifestError."""
+    if len(data) > MAX_MANIFEST:
+        raise ManifestError(f"a manifest of {len(data)} bytes; at most {MAX_MANIFEST} are read")
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise ManifestError(f"{MANIFEST}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestError(f"{MANIFEST} is not JSON: {error}") from error
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest as indented JSON; the same value gives the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def check_name(name: str) -> str:
+    """The name, if it can be a model's (and a folder's, and a topic's)."""
+    if not _NAME.fullmatch(name):
+        raise ManifestError(f"model name {name!r}: use a-z, 0-9, _ and -, starting with a letter or digit, at most 64")
+    return name
+
+
+def check_version(version: str) -> str:
+    """The version, if it can be one: "1", "1.2.0", "2.1-rc1"."""
+    if not _VERSION.fullmatch(version):
+        raise ManifestError(f"version {version!r}: use numbers with dots, like 1.2.0, with an optional -tag")
+    return version

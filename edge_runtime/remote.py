@@ -1,0 +1,77 @@
+"""The port to the cloud. The device knows a cloud only as this; `cloud_bridge.client` implements it over HTTP and MQTT."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from edge_runtime.values import Tensors
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One inference asked of a remote."""
+
+    model: str
+    inputs: Tensors
+    version: str | None = None
+    """None lets the endpoint use its active version."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tensors."""
+        return sum(array.nbytes for array in self.inputs.values())
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A remote's answer."""
+
+    outputs: Tensors
+    engine: str = ""
+    device: str = ""
+    variant: str = ""
+    seconds: float | None = None
+    """What the endpoint says it spent on the call, from having read it to having the answer; None if it did not say."""
+
+
+class Pending(Protocol):
+    """A call under way."""
+
+    def result(self, timeout: float) -> Reply:
+        """Wait for the answer, at most `timeout` seconds.
+
+        Raises LateError when none is there by then (the call goes on: ask again, or cancel it), and the other errors
+        under RemoteError when the call has failed.
+        """
+        ...
+
+    def cancel(self) -> int:
+        """Give the call up and stop its bytes. Returns how many bytes of the request had left. Safe to repeat."""
+        ...
+
+
+class Remote(Protocol):
+    """A cloud that can be asked. Every method may be called from any thread."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, for messages: a URL without credentials."""
+        ...
+
+    def send(self, call: Call, *, deadline: float) -> Pending:
+        """Start a call and return at once. `deadline` is an instant of `time.monotonic()`; past it the call is dropped
+        by itself, and the endpoint is told the remaining time as a duration. Raises UnreachableError at once when it is
+        already known that nobody can answer."""
+        ...
+
+    def probe(self, size: int) -> Pending:
+        """Send `size` bytes that ask for nothing, to learn the link. The reply has no outputs."""
+        ...
+
+    def health(self, timeout: float) -> bool:
+        """Whether an endpoint that takes calls answers within `timeout` seconds."""
+        ...
+
+    def close(self) -> None:
+        """Cancel what is under way and free the connection."""
+        ...
