@@ -1,0 +1,75 @@
+"""A message of the Open Inference Protocol, whatever carries it: a body and its headers.
+
+The headers are HTTP headers over HTTP and user properties over MQTT 5, by the same lower-case names; the body is byte for
+byte the same on both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from edge_runtime.errors import ProtocolError
+from edge_runtime.signature import MAX_ELEMENTS
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+CONTENT_TYPE = "content-type"
+HEADER_LENGTH = "inference-header-content-length"
+"""Bytes of JSON before the raw tensors; 0 when the body is nothing but one tensor; absent when it is all JSON."""
+CONTENT_ENCODING = "content-encoding"
+ACCEPT_ENCODING = "accept-encoding"
+BUDGET = "budget-ms"
+"""Milliseconds that were left to the call when the message was sent: a duration, so that no two clocks are compared."""
+RETRY_AFTER = "retry-after"
+
+HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGET, RETRY_AFTER)
+"""Every header that means something to the protocol."""
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+_MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A request, a response or an error."""
+
+    body: Buffer
+    headers: Mapping[str, str] = {}
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much a message may hold before it is refused."""
+
+    body: int = 64 << 20
+    """Bytes of the body, before and after decompression."""
+    json: int = 32 << 20
+    """Bytes of its JSON."""
+    tensors: int = 256
+    """Tensors in one message."""
+    elements: int = MAX_ELEMENTS
+    """Elements in one tensor."""
+    rank: int = 8
+    """Dimensions of one tensor."""
+
+
+LIMITS = Limits()
+
+
+def remaining(message: Message) -> float | None:
+    """Seconds that the sender had left for the call when it sent this; None when it set no limit."""
+    text = message.headers.get(BUDGET)
+    if text is None:
+        return None
+    if not _MILLISECONDS.fullmatch(text):
+        raise ProtocolError(f"{BUDGET}: {text[:40]!r} is no duration; write milliseconds, like 150 or 99.5")
+    return float(text) / 1e3
+
+
+def budget_header(seconds: float | None) -> dict[str, str]:
+    """The header that tells how many seconds are left; empty without a limit."""
+    return {} if seconds is None else {BUDGET: f"{min(max(seconds, 0.0) * 1e3, 999_999_999.0):.3f}"}
