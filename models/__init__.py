@@ -1,0 +1,1 @@
+"""The models and the pipelines that use them on real input."""

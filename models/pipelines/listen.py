@@ -1,0 +1,81 @@
+"""Find speech in sound as it comes in: a recurrent model on frames of 32 ms, its state carried from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.values import Array
+from models.pipelines.model import Steps
+from models.pipelines.sources import Segment
+
+RATE = 16_000
+"""Samples a second."""
+FRAME = 512
+"""Samples that are new in a frame."""
+CONTEXT = 64
+"""Samples before them, from the frame before, that the model sees again."""
+THRESHOLD = 0.5
+
+
+class Heard(msgspec.Struct, frozen=True, eq=False):
+    """What a model made of a sound."""
+
+    probabilities: Array
+    """float32 [frames]: that a frame is speech."""
+    steps: Array
+    """float64 [frames]: seconds that each frame took."""
+    engine: str
+    """What ran the model; empty when there was no whole frame."""
+    device: str
+
+    def speech(self, threshold: float = THRESHOLD) -> Array:
+        """bool [frames]: which frames are speech."""
+        return np.asarray(self.probabilities >= threshold)
+
+    def segments(self, threshold: float = THRESHOLD) -> tuple[Segment, ...]:
+        """The stretches of speech: runs of speech frames."""
+        edges = np.flatnonzero(np.diff(self.speech(threshold).astype(np.int8), prepend=0, append=0))
+        return tuple(
+            Segment(int(start) * FRAME / RATE, int(end) * FRAME / RATE)
+            for start, end in zip(edges[::2], edges[1::2], strict=True)
+        )
+
+
+def listen(audio: Array, steps: Steps) -> Heard:
+    """Run a new stream of the silero_vad bundle over a sound, frame by frame.
+
+    `audio` is float32 [samples] at RATE, in -1..1; samples after the last whole frame are left out. `steps` takes
+    audio f32[1, 576] and gives speech f32[1, 1]. Raises InputError for sound that is not that.
+    """
+    probabilities, seconds, engine, device = [], [], "", ""
+    for frame in frames(audio):
+        result = steps.infer({"audio": frame})
+        probabilities.append(float(result.outputs["speech"].item()))
+        seconds.append(result.elapsed)
+        engine, device = result.engine, result.device
+    return Heard(np.array(probabilities, np.float32), np.array(seconds, np.float64), engine, device)
+
+
+def frames(audio: Array) -> Iterator[Array]:
+    """The sound as the model takes it: float32 [1, CONTEXT + FRAME] each, the first with a silent context."""
+    if audio.ndim != 1 or audio.dtype != np.float32:
+        raise InputError(f"sound is float32 [samples]; this is {audio.dtype} {list(audio.shape)}")
+    if not np.isfinite(audio).all():
+        raise InputError("the sound has NaN or infinite samples")
+    padded = np.concatenate([np.zeros(CONTEXT, np.float32), audio])
+    for start in range(0, len(audio) - FRAME + 1, FRAME):
+        yield padded[None, start : start + CONTEXT + FRAME]
+
+
+def reference(segments: Sequence[Segment], count: int) -> Array:
+    """bool [count]: which frames are speech by the reference. A frame counts as what is going on at its end, which is when
+    a listener must answer: it is speech when a segment has begun before its end and goes on until then."""
+    ends = np.arange(1, count + 1) * (FRAME / RATE)
+    speech = np.zeros(count, np.bool_)
+    for segment in segments:
+        speech |= (segment.start < ends) & (ends <= segment.end)
+    return speech
