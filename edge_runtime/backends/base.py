@@ -6,11 +6,12 @@ when it is itself imported, and lets none of the vendor's errors out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from edge_runtime.errors import ArtifactError, InputError
+from edge_runtime.errors import ArtifactError, BackendError, InputError, ManifestError, RunError
 from edge_runtime.signature import Signature, TensorSpec, sizes_of
 from edge_runtime.values import Array, Device, Settings, Tensors
 
@@ -88,6 +89,54 @@ class Backend(Protocol):
         ...
 
 
+Told: TypeAlias = tuple[str, str, Sequence[int | str | None]]
+"""What an engine tells of a tensor: its name, its dtype by numpy's name, and each dimension's size, symbol, or None."""
+
+
+def told(artifact: Path, inputs: Iterable[Told], outputs: Iterable[Told]) -> Signature:
+    """The artifact's own signature, as its engine tells it. A dimension without a symbol gets a name that no other has:
+    "N0", "N1"."""
+    inputs, outputs = list(inputs), list(outputs)
+    taken = {size for _, _, shape in inputs + outputs for size in shape}
+    free = (name for name in map("N{}".format, count()) if name not in taken)
+
+    def spec(name: str, dtype: str, shape: Sequence[int | str | None]) -> TensorSpec:
+        # Exporters write "?" for unknown: two of them in a shape do not mean that the sizes are equal.
+        return TensorSpec(name, dtype, tuple(next(free) if size in (None, "", "?") else size for size in shape))
+
+    try:
+        return Signature(tuple(spec(*row) for row in inputs), tuple(spec(*row) for row in outputs))
+    except ManifestError as error:
+        raise ArtifactError(f"{artifact.name} cannot be used: {error}") from error
+
+
+def own_names(specs: Iterable[TensorSpec], names: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    """The signature's name of each tensor, beside the artifact's own."""
+    return [(spec.name, (names or {}).get(spec.name, spec.name)) for spec in specs]
+
+
+def one_line(error: BaseException) -> str:
+    """An engine's message without its line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def run_error(device: Device, error: Exception, *, closed: bool) -> RunError:
+    """The error of a run: the engine's own words, or that the session was closed."""
+    if closed:
+        return RunError(f"this session on {device} is closed; load the model again")
+    return RunError(f"{device} failed: {one_line(error)}")
+
+
+def check_threads(device: str, settings: Settings) -> None:
+    """Raise BackendError for a number of threads that would not be obeyed."""
+    if settings.threads is None:
+        return
+    if settings.threads < 1:
+        raise BackendError(f"threads={settings.threads}: give 1 or more, or None to leave it to the engine")
+    if device != "CPU":
+        raise BackendError(f"threads={settings.threads} is a setting of the CPU; {device} has no such setting")
+
+
 def reconcile(artifact: Path, found: Signature, wanted: Signature | None, names: Mapping[str, str] | None) -> Signature:
     """The session's signature: the manifest's, once the artifact was seen to offer it (under its own names)."""
     if wanted is None:
@@ -107,13 +156,14 @@ def reconcile(artifact: Path, found: Signature, wanted: Signature | None, names:
 
 
 def _compare(artifact: Path, role: str, wanted: TensorSpec, found: TensorSpec) -> None:
-    same_rank = len(wanted.shape) == len(found.shape)
+    # Engines tell an output whose rank they do not know as a scalar.
+    same_rank = len(wanted.shape) == len(found.shape) or (role == "output" and not found.shape)
     if wanted.dtype != found.dtype or not same_rank:
         raise ArtifactError(
             f"{artifact.name}: {role} {wanted.name!r} is {found.dtype} {list(found.shape)}; "
             f"the manifest says {wanted.dtype} {list(wanted.shape)}"
         )
-    for size, there in zip(wanted.shape, found.shape, strict=True):
+    for size, there in zip(wanted.shape, found.shape, strict=False):
         if isinstance(size, int) and isinstance(there, int) and size != there:
             raise ArtifactError(
                 f"{artifact.name}: {role} {wanted.name!r} has a dimension {there}; the manifest says {size}"

@@ -1,0 +1,153 @@
+"""LiteRT, formerly TensorFlow Lite: .tflite files on the CPU, through XNNPACK.
+
+Its accelerators sit behind another API (CompiledModel), which cannot say what is there: asked for a GPU on a machine
+without one it fails in the engine's own way and writes to stderr. Until that can be asked safely, only the CPU is offered.
+"""
+
+from __future__ import annotations
+
+from base64 import b85decode
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edge_runtime.backends import base
+from edge_runtime.errors import ArtifactError, DeviceMissingError, EngineMissingError
+from edge_runtime.signature import Signature, TensorSpec
+from edge_runtime.values import Array, Device, Settings, Tensors
+
+PROBE = (
+    b"7ytkOR7OlQ000gE6aWwa3;+lK000C44gdfE5C8xG8~^|Sga7~l0{{R30RR912mk;81ONm81ONa40RR915C8xG3;+}W5C9AS2mk~C3;+NC5C8xG5C8xG"
+    b"6aWAK7ytkO000000RR91000000RR91000000RR915C8xG3;+xO2mk;8000C43;+NC2mk;83;+NC0RR91cmMzZ0RR910RR9100000"
+)
+"""A TFLite model in base 85: no operators, one float32 tensor of one element that is both input and output."""
+
+
+Row: TypeAlias = tuple[str, int]
+"""The signature's name of a tensor, and the engine's index."""
+
+
+class TfliteBackend:
+    """Runs TFLite files with ai-edge-litert, or with tflite-runtime where that is what is installed and works."""
+
+    name = "tflite"
+    formats = ("tflite",)
+
+    def devices(self) -> tuple[Device, ...]:
+        try:
+            _, engine = _interpreter()
+        except EngineMissingError:
+            return ()
+        return (Device(self.name, "CPU", "", engine),)
+
+    def load(
+        self,
+        artifact: Path,
+        *,
+        device: str = "CPU",
+        settings: Settings = Settings(),
+        signature: Signature | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> base.Session:
+        make, engine = _interpreter()
+        base.check_threads(device, settings)
+        if device != "CPU":
+            raise DeviceMissingError(f"the tflite backend has no device {device!r}: it runs on the CPU only")
+        try:
+            interpreter = make(model_path=str(artifact), num_threads=settings.threads)
+            interpreter.allocate_tensors()
+            inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        except Exception as error:
+            raise ArtifactError(f"{engine} does not load {artifact.name}: {base.one_line(error)}") from error
+        found = base.told(artifact, map(_told, inputs), map(_told, outputs))
+        signature = base.reconcile(artifact, found, signature, names)
+        rows = _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs)
+        return TfliteSession(interpreter, signature, rows, Device(self.name, "CPU", "", engine))
+
+
+class TfliteSession:
+    """A loaded TFLite model.
+
+    An interpreter runs one inference at a time, so runs from several threads wait for each other: a second interpreter
+    would hold a second copy of the weights, repacked for this CPU. Who wants both loads the model twice.
+    """
+
+    def __init__(self, interpreter: Any, signature: Signature, rows: tuple[list[Row], list[Row]], device: Device) -> None:
+        self.signature = signature
+        self.device = device
+        self._lock = Lock()
+        self._interpreter = interpreter
+        self._inputs, self._outputs = rows
+        self._shapes: list[tuple[int, ...]] | None = None
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        with self._lock:
+            try:
+                interpreter = self._interpreter
+                shapes = [inputs[name].shape for name, _ in self._inputs]
+                if shapes != self._shapes:
+                    self._resize(shapes)
+                for name, index in self._inputs:
+                    interpreter.set_tensor(index, inputs[name])
+                interpreter.invoke()
+                return {name: interpreter.get_tensor(index) for name, index in self._outputs}
+            except Exception as error:
+                self._shapes = None  # whatever state it is in now, the next run allocates anew
+                raise base.run_error(self.device, error, closed=self._interpreter is None) from error
+
+    def _resize(self, shapes: list[tuple[int, ...]]) -> None:
+        for (_, index), shape in zip(self._inputs, shapes, strict=True):
+            self._interpreter.resize_tensor_input(index, shape)
+        self._interpreter.allocate_tensors()
+        self._shapes = shapes
+
+    def stream(self) -> base.StateStream:
+        return base.StateStream(self)
+
+    def close(self) -> None:
+        with self._lock:
+            self._interpreter = None
+
+
+@cache
+def _interpreter() -> tuple[Any, str]:
+    """The class that runs a model, and the package that brings it."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as missing:
+        return _older_interpreter(missing)
+    return Interpreter, f"ai-edge-litert {version('ai-edge-litert')}"
+
+
+def _older_interpreter(missing: ImportError) -> tuple[Any, str]:
+    install = "pip install 'edge-runtime[tflite]'"
+    try:
+        from tflite_runtime.interpreter import Interpreter
+    except ImportError:
+        raise EngineMissingError(f"ai-edge-litert is not installed ({missing}): {install}") from missing
+    try:
+        Interpreter(model_content=b85decode(PROBE))
+    except Exception as error:
+        # Its wheels were built for numpy 1, their metadata does not say so, and they fail when the first model is loaded.
+        fails = f"tflite-runtime is installed but fails with numpy {np.__version__}"
+        raise EngineMissingError(f"{fails}: {install}, or pip install 'numpy<2'") from error
+    return Interpreter, f"tflite-runtime {version('tflite-runtime')}"
+
+
+def _rows(specs: Iterable[TensorSpec], names: Mapping[str, str] | None, details: list[dict[str, Any]]) -> list[Row]:
+    index = {detail["name"]: detail["index"] for detail in details}
+    return [(name, index[own]) for name, own in base.own_names(specs, names)]
+
+
+def _told(detail: Mapping[str, Any]) -> base.Told:
+    sizes = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    dtype = np.dtype(detail["dtype"]).name
+    return detail["name"], dtype, tuple(None if size == -1 else int(size) for size in sizes)
+
+
+BACKEND: base.Backend = TfliteBackend()
