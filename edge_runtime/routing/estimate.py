@@ -1,0 +1,58 @@
+"""What earlier calls teach about the next one. No I/O and no clock: every time is an argument. Not locked: callers lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import exp, log
+
+from edge_runtime.routing.policy import Estimate, Policy
+
+WINDOW = 32
+"""Local runs that are remembered: enough to have seen a slow one, few enough to forget a bad minute."""
+
+WEIGHT = 0.3
+"""Of the newest answer in the cloud's running mean. The mean is taken over logarithms: one stall must not double it."""
+
+
+class LocalTimes:
+    """How long the local model has taken lately, by the size of its input."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+
+    def observe(self, size: int, seconds: float) -> None:
+        """A run over `size` bytes of input took `seconds`."""
+        self._seen.append((size, seconds))
+
+    def estimate(self, size: int) -> Estimate:
+        """The slowest recent run, scaled up for an input that is larger than the one it had."""
+        slowest = max((seconds * max(1.0, size / max(1, seen)) for seen, seconds in self._seen), default=None)
+        return Estimate("local", slowest)
+
+
+class CloudTimes:
+    """How long the cloud has taken for this model lately, and whether it is to be left alone."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._log_mean: float | None = None
+        self._failures = 0
+        self._down_until = 0.0
+
+    def answered(self, seconds: float) -> None:
+        """An answer came after `seconds`."""
+        fresh = log(max(seconds, 1e-6))
+        self._log_mean = fresh if self._log_mean is None else (1 - WEIGHT) * self._log_mean + WEIGHT * fresh
+        self._failures = 0
+        self._down_until = 0.0
+
+    def failed(self, now: float) -> None:
+        """It refused, could not be reached, or had not answered when it was given up."""
+        self._failures += 1
+        pause = min(self._policy.longest_backoff, self._policy.backoff * 2.0 ** min(self._failures - 1, 30))
+        self._down_until = now + pause
+        self._log_mean = None  # what was learnt before it failed says nothing about how it comes back
+
+    def estimate(self) -> Estimate:
+        """The typical time now, and until when it is down."""
+        return Estimate("cloud", None if self._log_mean is None else exp(self._log_mean), self._down_until)

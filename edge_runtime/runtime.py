@@ -1,0 +1,143 @@
+"""The device's one object: a store of models, what was measured here, and maybe a cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_runtime.bundles.store import Bundle, Store
+from edge_runtime.engines import Loaded, open_best
+from edge_runtime.errors import InputError
+from edge_runtime.model import Model
+from edge_runtime.remote import Remote
+from edge_runtime.routing.policy import Policy
+from edge_runtime.tuning.profile import PROFILE, Profile, load
+from edge_runtime.values import Result
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+WARM_UP = 3
+"""Local runs before a model with a cloud partner takes calls: routing must know how late the local model may start."""
+
+
+class Runtime:
+    """Runs the models of a store, and asks a cloud where that pays.
+
+        with Runtime("store/", cloud="mqtts://broker.example/site-7") as runtime:
+            result = runtime.model("ppocr_rec").infer({"image": image}, budget=0.200)
+
+    `store` is a folder of bundles, or None to use `open` alone. `cloud` is a URL whose scheme some installed package serves
+    (cloud_bridge: http, https, mqtt, mqtts), or any object with the `Remote` port, or None. `profile` is what was measured
+    on this device: a value, a path, or None for STORE/profile.json. `device` narrows the choice of engine ("openvino",
+    "onnx:CUDA"): a model that cannot run there is an error, never run elsewhere. A remote made from a URL is closed with
+    the runtime; one that was handed in stays its owner's.
+    """
+
+    def __init__(
+        self,
+        store: str | Path | Store | None,
+        *,
+        cloud: str | Remote | None = None,
+        profile: Profile | str | Path | None = None,
+        policy: Policy = Policy(),
+        device: str | None = None,
+    ) -> None:
+        self._store = store if isinstance(store, Store | None) else Store(Path(store))
+        self._profile = profile if isinstance(profile, Profile) else self._load_profile(profile)
+        self._policy = policy
+        self._device = device
+        self._models: dict[tuple[str, str, str], Model] = {}
+        self._lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._owns_remote = isinstance(cloud, str)
+        self._remote: Remote | None = connect(cloud) if isinstance(cloud, str) else cloud
+
+    @property
+    def remote(self) -> Remote | None:
+        """The cloud, when there is one."""
+        return self._remote
+
+    def model(self, name: str, version: str | None = None) -> Model:
+        """The model of this name: its active version, or the one asked for. It is loaded at the first call and shared
+        after that. Raises NotInstalledError, or a BackendError when it does not run here."""
+        if self._store is None:
+            raise InputError("this runtime has no store; give it one, or hand it a bundle with open()")
+        return self.open(self._store.bundle(name, version))
+
+    def open(self, bundle: Bundle) -> Model:
+        """The model of a bundle that need not be in the store. Otherwise as `model`."""
+        manifest = bundle.manifest
+        key = (manifest.name, manifest.version, str(bundle.folder))
+        with self._lock:
+            if self._closed:
+                raise InputError("this runtime is closed")
+            if key not in self._models:
+                remote = self._remote if manifest.partner is not None else None
+                loaded = (
+                    open_best(bundle, self._profile, device=self._device) if manifest.variants or remote is None else None
+                )
+                self._models[key] = model = Model(manifest, loaded, remote, self._policy, self._submit)
+                if loaded is not None and remote is not None:
+                    _warm_up(model, loaded)
+            return self._models[key]
+
+    def close(self) -> None:
+        """Free every session and the connection. Calls under way end first; models of this runtime are unusable after."""
+        with self._lock:
+            self._closed = True
+            models, self._models = list(self._models.values()), {}
+        if self._pool is not None:
+            self._pool.shutdown()
+        if self._owns_remote and self._remote is not None:
+            self._remote.close()
+        for model in models:
+            if model.loaded is not None:
+                model.loaded.session.close()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _load_profile(self, path: str | Path | None) -> Profile:
+        if path is not None:
+            return load(Path(path))
+        return Profile() if self._store is None else load(self._store.path / PROFILE)
+
+    def _submit(self, call: Callable[[], Result]) -> Future[Result]:
+        with self._lock:
+            if self._closed:
+                raise InputError("this runtime is closed")
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor  # here: `infer` alone needs no threads
+
+                self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="edge-runtime")
+            return self._pool.submit(call)
+
+
+def connect(url: str) -> Remote:
+    """A remote for this URL, made by the package that has registered its scheme. Raises InputError when none has."""
+    from importlib.metadata import entry_points  # here: only a device with a cloud pays for it
+
+    scheme = url.partition("://")[0].lower()
+    registered = entry_points(group="edge_runtime.remotes")
+    for entry in registered:
+        if entry.name == scheme:
+            remote: Remote = entry.load()(url)
+            return remote
+    known = ", ".join(sorted({entry.name for entry in registered})) or "none"
+    raise InputError(f"no installed package serves {scheme!r} URLs (known schemes: {known})")
+
+
+def _warm_up(model: Model, loaded: Loaded) -> None:
+    """Learn how long the local variant takes, on inputs of its typical sizes."""
+    manifest = loaded.bundle.manifest
+    inputs = {spec.name: np.zeros(spec.sized(manifest.sizes), spec.dtype) for spec in manifest.signature.inputs}
+    model.warm_up(inputs, WARM_UP)

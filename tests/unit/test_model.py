@@ -1,0 +1,179 @@
+"""One call, carried out: local, cloud, and the cloud with the local run held back."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import BudgetError, InputError, LateError, RefusedError, RemoteError, UnreachableError
+from edge_runtime.model import Model
+from edge_runtime.remote import Call
+from edge_runtime.routing.policy import Policy
+from edge_runtime.values import Result, Tensors
+from tests.doubles import COUNTER, PythonSession, ScriptedRemote, loaded, manifest
+
+X = {"x": np.ones((1, 2), np.float32)}
+
+
+def at_once(call: Callable[[], Result]) -> Future[Result]:
+    """Run on the caller's thread, as a future."""
+    future: Future[Result] = Future()
+    future.set_result(call())
+    return future
+
+
+def model(session: PythonSession | None, remote: ScriptedRemote | None, policy: Policy = Policy()) -> Model:
+    described = manifest(variants=0 if session is None else 1)
+    made = Model(described, None if session is None else loaded(session, described), remote, policy, at_once)
+    if session is not None and remote is not None:
+        made.warm_up(X, 2)
+        session.runs = 0
+    return made
+
+
+def test_without_a_cloud_the_answer_is_local() -> None:
+    """And it tells engine, device, variant, time and why."""
+    result = model(PythonSession(), None).infer(X, budget=5.0)
+    assert result.outputs["y"].tolist() == [[2.0, 2.0]]
+    assert (result.target, result.engine, result.device, result.variant) == ("local", "python", "CPU", "v0")
+    assert result.met
+    assert 0 < result.elapsed < 5
+    assert [a.outcome for a in result.attempts] == ["answered"]
+    assert result.reason
+
+
+def test_a_cloud_that_fits_answers_and_the_local_model_does_not_run() -> None:
+    """The held-back run costs nothing when it is not needed."""
+    session, remote = PythonSession(), ScriptedRemote()
+    result = model(session, remote).infer(X, budget=5.0)
+    assert (result.target, result.engine) == ("cloud", "test 1")
+    assert result.outputs["y"].tolist() == [[3.0, 3.0]]
+    assert session.runs == 0
+    assert result.met
+
+
+def test_a_cloud_that_hangs_is_given_up_in_time_for_the_local_model() -> None:
+    """The answer is the local one, inside the budget, and the call is cancelled."""
+    session, remote = PythonSession(), ScriptedRemote(delay=60.0)
+    result = model(session, remote).infer(X, budget=0.3)
+    assert result.target == "local"
+    assert result.outputs["y"].tolist() == [[2.0, 2.0]]
+    assert result.met
+    assert remote.cancelled == 1
+    assert [a.target for a in result.attempts] == ["cloud", "local"]
+    assert "LateError" in result.attempts[0].outcome
+    assert "took over" in result.reason
+
+
+@pytest.mark.parametrize("at_send", [True, False])
+@pytest.mark.parametrize("failure", [UnreachableError("no link"), RefusedError("busy", status=503), LateError("too late")])
+def test_a_cloud_that_fails_hands_over_at_once(failure: RemoteError, at_send: bool) -> None:
+    """Whatever the error and whenever it comes, the local model answers inside the budget."""
+    result = model(PythonSession(), ScriptedRemote(failure=failure, at_once=at_send)).infer(X, budget=2.0)
+    assert result.target == "local"
+    assert result.met
+    assert type(failure).__name__ in result.reason
+
+
+def test_a_cloud_that_failed_is_left_alone_and_then_tried_again() -> None:
+    """The pause is the policy's; after it one call tries, and an answer ends it."""
+    remote = ScriptedRemote(failure=UnreachableError("no link"), at_once=True)
+    asked = model(PythonSession(), remote, Policy(backoff=0.05))
+    asked.infer(X, budget=2.0)
+    assert "is asked again" in asked.infer(X, budget=2.0).reason
+    assert len(remote.calls) == 1
+    remote.failure = None
+    results = []
+    while not results or results[-1].target == "local":
+        results.append(asked.infer(X, budget=2.0))
+        assert len(results) < 1_000_000
+    assert results[-1].target == "cloud"
+
+
+def test_an_answer_that_comes_while_the_local_model_runs_still_wins() -> None:
+    """It is the better one, and it is there before the deadline."""
+    session, remote = PythonSession(delay=0.2), ScriptedRemote(delay=0.45)
+    result = model(session, remote).infer(X, budget=0.6)
+    assert result.target == "cloud"
+    assert session.runs == 1
+
+
+def test_without_a_local_variant_a_late_cloud_is_a_budget_error_in_time() -> None:
+    """The caller learns it at the deadline, with the attempt."""
+    with pytest.raises(BudgetError) as caught:
+        model(None, ScriptedRemote(delay=60.0)).infer(X, budget=0.1)
+    assert caught.value.attempts[0].target == "cloud"
+    assert caught.value.attempts[0].seconds < 5.0
+
+
+def test_without_a_local_variant_a_good_cloud_answers() -> None:
+    """A device may know a model only by its manifest."""
+    assert model(None, ScriptedRemote()).infer(X, budget=2.0).target == "cloud"
+
+
+def test_neither_variant_nor_cloud_is_refused_when_the_model_is_made() -> None:
+    """Not at the first call."""
+    with pytest.raises(InputError, match="neither"):
+        model(None, None)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda call: {},
+        lambda call: {"y": np.ones((1, 3), np.float32)},
+        lambda call: {"y": np.ones((1, 2), np.float64)},
+        lambda call: {"y": np.ones(2, np.float32)},
+    ],
+)
+def test_a_cloud_answer_that_breaks_the_signature_is_not_delivered(answer: Callable[[Call], Tensors]) -> None:
+    """Missing output, wrong shape, wrong dtype, wrong rank: the local model answers."""
+    remote = ScriptedRemote()
+    remote.answer = answer
+    result = model(PythonSession(), remote).infer(X, budget=2.0)
+    assert result.target == "local"
+    assert "ProtocolError" in result.reason
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf])
+def test_a_budget_that_is_no_duration_is_refused(budget: float) -> None:
+    """Zero, negative, NaN and infinite ones are mistakes of the caller."""
+    with pytest.raises(InputError, match="budget"):
+        model(PythonSession(), None).infer(X, budget=budget)
+
+
+def test_a_budget_that_is_missed_is_told() -> None:
+    """The local model is slower than the budget: the answer comes, and says that it came late."""
+    result = model(PythonSession(delay=0.05), None).infer(X, budget=0.001)
+    assert not result.met
+
+
+def test_the_future_and_the_awaited_answer_are_the_same() -> None:
+    """`submit` and `ainfer` are `infer` on another thread."""
+    asked = model(PythonSession(), None)
+    assert asked.submit(X).result().outputs["y"].tolist() == [[2.0, 2.0]]
+    assert asyncio.run(asked.ainfer(X)).outputs["y"].tolist() == [[2.0, 2.0]]
+
+
+def test_streams_carry_their_own_state() -> None:
+    """Two streams of one model do not mix, a state can be moved, and reset begins again."""
+    described = manifest(COUNTER, partner=None)
+    made = Model(described, loaded(PythonSession(COUNTER), described), None, Policy(), at_once)
+    one, two = made.stream(), made.stream()
+    step = {"x": np.ones(1, np.float32)}
+    for _ in range(3):
+        assert one.infer(step).outputs.keys() == {"y"}
+    two.infer(step)
+    assert (one.state["s"].tolist(), two.state["s"].tolist()) == ([3.0], [1.0])
+    two.state = one.state
+    two.infer(step)
+    assert (one.state["s"].tolist(), two.state["s"].tolist()) == ([3.0], [4.0])
+    one.reset()
+    assert one.state["s"].tolist() == [0.0]
+    with pytest.raises(InputError):
+        one.infer({"x": np.ones(1, np.float32), "s": np.zeros(1, np.float32)})
