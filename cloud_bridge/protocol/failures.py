@@ -17,7 +17,7 @@ from edge_runtime.errors import (
     ProtocolError,
     RefusedError,
     RemoteError,
-)  # fmt: skip
+)
 
 STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (InputError, 400),

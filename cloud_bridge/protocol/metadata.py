@@ -13,6 +13,8 @@ from edge_runtime.errors import ProtocolError
 from edge_runtime.signature import Signature, TensorSpec
 
 BINARY_EXTENSION = "binary_tensor_data"
+PROBE_EXTENSION = "edge_probe"
+"""`POST v2/health/probe` takes a body of any content, reads it to the end, and answers without outputs."""
 
 
 class ServerMetadata(msgspec.Struct, frozen=True):
