@@ -1,0 +1,77 @@
+"""One version of a model in its folder, and which version of a model is active: the values that the store deals in."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.bundles.manifest import MANIFEST, MAX_MANIFEST, Manifest, Variant, decode
+from edge_runtime.errors import BundleError, NotInstalledError
+
+MAX_HISTORY = 32
+"""Versions that rollback can go back, at most."""
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """One version of one model, in a folder."""
+
+    manifest: Manifest
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the manifest as it lies there; the manifest names the digests of all else."""
+        return hashlib.sha256(_read_manifest(self.folder)).hexdigest()
+
+    def artifact(self, variant: Variant) -> Path:
+        """The file of this variant that an engine is told to load."""
+        return self.folder / variant.files[0].path
+
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the output's classes; a label may be empty or a space. () if the model has none."""
+        if self.manifest.labels is None:
+            return ()
+        try:
+            text = (self.folder / self.manifest.labels.path).read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{self.manifest.labels.path} of {self.folder} cannot be read: {error}") from error
+        return tuple(text.removesuffix("\n").split("\n"))  # only \n: a label may be a character that splitlines() splits at
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The bundle in this folder, installed or not. Its files are not hashed: see `Store.verify`. Raises BundleError."""
+    return Bundle(decode(_read_manifest(folder)), folder)
+
+
+def _read_manifest(folder: Path) -> bytes:
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            return file.read(MAX_MANIFEST + 1)
+    except OSError as error:
+        raise BundleError(f"{folder} is not a bundle: {MANIFEST}: {error.strerror}") from error
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which version of a model is active, and which were before it, oldest first."""
+
+    active: str | None = None
+    history: tuple[str, ...] = ()
+
+    def activate(self, version: str) -> State:
+        """With this version active; activating the active one changes nothing."""
+        if version == self.active:
+            return self
+        before = self.history if self.active is None else (*self.history, self.active)
+        return State(version, before[-MAX_HISTORY:])
+
+    def rollback(self) -> State:
+        """With the version active that was before; the ones before that stay, for a further rollback."""
+        if not self.history:
+            raise NotInstalledError(f"no version was active before {self.active}: there is nothing to roll back to")
+        return State(self.history[-1], self.history[:-1])
+
+    def forget(self, version: str) -> State:
+        """Without this version in the history."""
+        return State(self.active, tuple(other for other in self.history if other != version))
