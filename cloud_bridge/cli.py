@@ -1,0 +1,92 @@
+"""`cloud-bridge`: the endpoint, the embedded broker, and a look at either, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+from edge_runtime.cli.shell import run_command, subcommand
+from edge_runtime.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `cloud-bridge`."""
+    return run_command(_parser(), argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cloud-bridge", description="The cloud's side of the bridge, and what lies between."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = subcommand(
+        commands, "serve", "serve the models of a store over HTTP and MQTT",
+        "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883",
+    )  # fmt: skip
+    serve.add_argument("store", type=Path, metavar="STORE")
+    serve.add_argument(
+        "--http", metavar="[HOST]:PORT", help="listen there; without a host, on 127.0.0.1; port 0 takes a free one"
+    )
+    serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
+    serve.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
+    serve.set_defaults(command=_serve)
+
+    broker = subcommand(commands, "broker", "run an MQTT 5 broker", "cloud-bridge broker --port 1883")
+    broker.add_argument("--host", default="127.0.0.1")
+    broker.add_argument("--port", type=int, default=1883, help="0 takes a free one (default: 1883)")
+    broker.add_argument(
+        "--kind", choices=("mosquitto", "iotcore"), help="default: mosquitto when it is on PATH, else iotcore"
+    )
+    broker.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
+    broker.set_defaults(command=_broker)
+
+    health = subcommand(
+        commands, "health", "ask whether an endpoint takes calls", "cloud-bridge health http://127.0.0.1:8000"
+    )
+    health.add_argument("url", metavar="URL")
+    health.add_argument("--timeout", type=float, default=3.0, metavar="SECONDS")
+    health.add_argument("--json", action="store_true", help="print JSON")
+    health.set_defaults(command=_health)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from cloud_bridge.endpoint.serve import serve
+
+    if arguments.http is None and arguments.mqtt is None:
+        raise InputError("say where to serve: --http :8000, --mqtt mqtt://127.0.0.1:1883, or both")
+    # Only who names an address opens the endpoint to a network.
+    http = f"127.0.0.1{arguments.http}" if (arguments.http or "").startswith(":") else arguments.http
+    return serve(arguments.store, http=http, mqtt=arguments.mqtt, announce_json=arguments.json)
+
+
+def _broker(arguments: argparse.Namespace) -> int:
+    from cloud_bridge.broker import run
+
+    return run(arguments.host, arguments.port, kind=arguments.kind, announce_json=arguments.json)
+
+
+def _health(arguments: argparse.Namespace) -> int:
+    from cloud_bridge.client import connect
+
+    remote = connect(arguments.url)
+    start = monotonic()
+    try:
+        healthy = remote.health(arguments.timeout)
+    finally:
+        remote.close()
+    taken = monotonic() - start
+    if arguments.json:
+        print(json.dumps({"url": remote.name, "healthy": healthy, "seconds": taken}))
+    else:
+        print(f"{remote.name}: {'takes calls' if healthy else 'no answer'} ({taken * 1e3:.0f} ms)")
+    return 0 if healthy else 5
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""`edge-runtime bench` and `optimize`: measuring, and quantizing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_runtime.bundles.store import Bundle
+from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, write
+
+
+def add(commands: Commands) -> None:
+    """Add these subcommands."""
+    bench = subcommand(
+        commands, "bench", "measure bundles on every engine, device and variant found here",
+        "edge-runtime bench ppocr_det silero_vad --report out.html --json out.json --profile",
+    )  # fmt: skip
+    bench.add_argument(
+        "bundle", nargs="+", metavar="BUNDLE", help="NAME or NAME@VERSION in the store, or a bundle's folder"
+    )
+    bench.add_argument("--runs", type=int, default=400, help="runs of each candidate, unless its time is up (default: 400)")
+    bench.add_argument("--seconds", type=seconds, default=2.0, metavar="TIME", help="time of each candidate (default: 2s)")
+    bench.add_argument("--device", help="only this engine, or engine and device: openvino, onnx:CPU")
+    bench.add_argument("--report", type=Path, metavar="FILE.html", help="write one self-contained page")
+    bench.add_argument("--json", type=Path, metavar="FILE.json", help="write all that was measured, raw values kept")
+    bench.add_argument(
+        "--profile", nargs="?", type=Path, const=Path(), metavar="FILE",
+        help="let the runtime use what was measured (default: STORE/profile.json)",
+    )  # fmt: skip
+    add_store(bench)
+    bench.set_defaults(command=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from edge_runtime import backends
+    from edge_runtime.bench import harness, html, report
+    from edge_runtime.tuning import profile
+
+    bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
+    chosen = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
+    with progress_bar() as progress:
+        found = harness.bench(
+            bundles, devices=chosen, runs=arguments.runs, seconds=arguments.seconds,
+            command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=progress,
+        )  # fmt: skip
+    print(report.as_text(found))
+    if arguments.json is not None:
+        write(arguments.json, report.encode(found))
+    if arguments.report is not None:
+        write(arguments.report, html.render(found))
+    if arguments.profile is not None:
+        path = arguments.store / profile.PROFILE if arguments.profile == Path() else arguments.profile
+        profile.save(profile.load(path).updated(harness.measurements(found, bundles)), path)
+        print(f"the runtime will use what was measured: {path}")
+    return 0 if any(entry.error is None for entry in found.entries) else 4

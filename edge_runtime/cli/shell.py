@@ -1,0 +1,118 @@
+"""What all commands share: errors to exit statuses, help with examples, tables, times, progress."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from edge_runtime.bundles.store import Bundle, Store, read_bundle
+from edge_runtime.errors import (
+    BackendError,
+    BudgetError,
+    BundleError,
+    EdgeError,
+    InputError,
+    NotInstalledError,
+    RemoteError,
+)  # fmt: skip
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+EXIT_CODES: tuple[tuple[type[EdgeError], int], ...] = (
+    (InputError, 2),
+    (BundleError, 3),
+    (BackendError, 4),
+    (RemoteError, 5),
+    (BudgetError, 5),
+)
+EXIT_TEXT = (
+    "exit status: 0 done; 1 an aim or a budget was missed; 2 wrong use or input; 3 bundle or store; 4 engine or device; "
+    "5 cloud or link"
+)
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse, run the chosen subcommand, and turn an error of the tree into one line and an exit status."""
+    arguments = parser.parse_args(argv)
+    try:
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except EdgeError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        sys.stderr.close()
+        return 0
+
+
+def subcommand(commands: Commands, name: str, what: str, example: str) -> argparse.ArgumentParser:
+    """A subcommand whose --help ends with an example and the exit statuses."""
+    return commands.add_parser(
+        name, help=what, description=what[0].upper() + what[1:] + ".", epilog=f"example:\n  {example}\n\n{EXIT_TEXT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """The option that says which store."""
+    parser.add_argument("--store", type=Path, default=Path("store"), metavar="DIR", help="the store (default: ./store)")
+
+
+def resolve(text: str, store: Path) -> Bundle:
+    """The bundle that a command line names: a folder that holds one, or NAME[@VERSION] in the store."""
+    if (Path(text) / "manifest.json").is_file():
+        return read_bundle(Path(text))
+    name, _, version = text.partition("@")
+    try:
+        return Store(store).bundle(name, version or None)
+    except NotInstalledError as error:
+        raise NotInstalledError(f"{error}; {text!r} is no bundle's folder either") from error
+
+
+def seconds(text: str) -> float:
+    """A time on the command line: "50ms", "0.2s", "0.2"."""
+    number, factor = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        value = float(number) * factor
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 50ms or 0.2s") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time above zero")
+    return value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows in aligned columns."""
+    texts = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
+    for row in texts:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr while a terminal watches; silent otherwise. Told what is going on, and the share done."""
+    from tqdm import tqdm
+
+    with tqdm(total=100, bar_format="{l_bar}{bar:30}| {elapsed}<{remaining} {desc}", leave=False, disable=None) as bar:
+
+        def tell(what: str, share: float) -> None:
+            bar.set_description_str(what, refresh=False)
+            bar.update(share * 100 - bar.n)
+
+        yield tell
+
+
+def write(path: Path, text: str | bytes) -> None:
+    """Write a result where the user asked for it. Raises InputError when that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror or error}") from error
