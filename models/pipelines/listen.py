@@ -74,8 +74,8 @@ def frames(audio: Array) -> Iterator[Array]:
 def reference(segments: Sequence[Segment], count: int) -> Array:
     """bool [count]: which frames are speech by the reference. A frame counts as what is going on at its end, which is when
     a listener must answer: it is speech when a segment has begun before its end and goes on until then."""
-    ends = np.arange(1, count + 1) * (FRAME / RATE)
+    ends = np.arange(1, count + 1) * FRAME  # in samples: seconds would compare by their rounding errors
     speech = np.zeros(count, np.bool_)
     for segment in segments:
-        speech |= (segment.start < ends) & (ends <= segment.end)
+        speech |= (round(segment.start * RATE) < ends) & (ends <= round(segment.end * RATE))
     return speech

@@ -118,7 +118,7 @@ def prepare_line(crop: Array) -> Array:
 
 def cut(image: Array, corners: Array) -> Array:
     """The quadrangle of a page as a level picture. One that stands upright (over 1.5 times as high as wide) is laid on its
-    side, as the reader was trained: a line that runs upwards comes out level."""
+    side, as the reader was trained: a line that runs downwards comes out level."""
     width, height = (
         max(1, round(float(max(np.linalg.norm(corners[a] - corners[b]), np.linalg.norm(corners[c] - corners[d])))))
         for a, b, c, d in ((0, 1, 3, 2), (0, 3, 1, 2))
