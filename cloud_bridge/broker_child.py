@@ -6,6 +6,7 @@ Standard input is a pipe that the parent holds and never writes to: it ends when
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import signal
@@ -96,6 +97,8 @@ def _fork_watcher() -> None:
 
 
 def _run_iotcore(options: dict[str, Any]) -> None:
+    # rumqttd reports the routing of every message as an error; formatting that costs more than the routing.
+    logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
     from iotcore.iotcore import IotCoreBroker  # Broker would start one more process
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,153 @@
+"""The endpoint's MQTT face: a worker that takes its share of the requests on a broker to the service."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+
+from cloud_bridge.endpoint.service import Answer, Service
+from cloud_bridge.letter import MODEL_VERSION, STATUS, Letter, Received, correlation_of, read, shorten
+from cloud_bridge.mqtt import Link
+from cloud_bridge.protocol.message import JSON, Message, remaining
+from cloud_bridge.protocol.oip import encode_error
+from cloud_bridge.protocol.topics import PROBE, Address, Topics, segment
+from edge_runtime.errors import InputError, ProtocolError, RefusedError, UnreachableError
+
+POOL = "workers"
+"""Workers that share one pool's name share the requests."""
+
+GRACE = 5.0
+"""Seconds that calls under way get to end when a worker is closed."""
+
+_REMEMBERED = 4096  # requests; MQTT may deliver one twice
+_MAX_CORRELATION = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Answers the requests below a root of a broker, with every other worker of the same pool.
+
+    It reconnects for ever. Its retained status says "ready", or "lost" when the broker misses it, or "disconnected" after
+    `close`. How many calls may be under way is the service's business: it answers 503 at once.
+    """
+
+    def __init__(self, url: str, service: Service, *, pool: str = POOL) -> None:
+        address = Address.parse(url)
+        if address.thing is not None:
+            raise InputError("a worker is no thing: leave ?thing= out of its URL")
+        if segment(pool) != pool:
+            raise InputError(f"pool {pool!r}: use 1 to 64 of A-Z a-z 0-9 _ and -")
+        self.id = f"worker-{secrets.token_hex(8)}"
+        self._service = service
+        self._topics = Topics(address.root)
+        self._seen: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._under_way = 0
+        self._idle = threading.Condition()
+        self._link = Link(
+            address,
+            self.id,
+            [self._topics.requests(pool)],
+            hear=self._hear,
+            rise=lambda: self._post(self._status("ready")),
+            will=self._status("lost"),
+        )
+
+    @property
+    def name(self) -> str:
+        """The broker's URL without credentials."""
+        return self._link.address.name
+
+    def start(self, wait: float = 5.0) -> None:
+        """Connect, and go on for ever. Returns when connected, or after `wait` seconds: a broker may come later."""
+        self._link.open()
+        if not self._link.up.wait(wait):
+            _log.warning("%s; trying on", self._link.why)
+
+    def close(self) -> None:
+        """Take no more requests, let those under way end, tell it and disconnect. Safe to repeat."""
+        self._link.unsubscribe()
+        with self._idle:
+            self._idle.wait_for(lambda: self._under_way == 0, GRACE)
+        self._link.close(last=self._status("disconnected"))
+
+    def _status(self, state: str) -> Letter:
+        body = msgspec.json.encode({"v": 1, "state": state, "worker": self.id})
+        return Letter(self._topics.status(self.id), Message(body, {"content-type": JSON}), retain=True)
+
+    def _hear(self, incoming: MQTTMessage) -> None:
+        arrived = time.monotonic()
+        try:
+            model, thing = self._topics.parse_request(incoming.topic)
+        except ProtocolError as error:
+            _log.warning("%s: %s: passed over", self.name, error)  # nobody to answer
+            return
+        correlation = correlation_of(incoming)
+        if correlation is not None and self._seen_before(thing, correlation):
+            return
+        try:
+            received = self._check(incoming, thing)
+            message = shorten(received)
+            budget = remaining(message)
+        except ProtocolError as error:
+            self._answer(thing, correlation, None, Answer(*encode_error(error)))
+            return
+        deadline = None if budget is None else arrived + budget
+        if model == PROBE:
+            self._answer(thing, correlation, deadline, Answer(200, Message(b"")))
+            return
+        with self._idle:
+            self._under_way += 1
+        future = self._service.submit(model, received.properties.get(MODEL_VERSION), message, received=arrived)
+        future.add_done_callback(lambda done: self._finish(thing, correlation, deadline, done))
+
+    def _check(self, incoming: MQTTMessage, thing: str) -> Received:
+        received = read(incoming)
+        if len(received.correlation or b"") > _MAX_CORRELATION:
+            raise ProtocolError(f"correlation data of over {_MAX_CORRELATION} bytes")
+        # Answering to a topic that the request names would let one device have answers sent to another.
+        if received.reply_to not in (None, self._topics.reply(thing)):
+            raise ProtocolError(f"the response topic of {thing} is {self._topics.reply(thing)} and no other")
+        return received
+
+    def _seen_before(self, thing: str, correlation: bytes) -> bool:
+        key = thing, correlation
+        if key in self._seen:
+            return True
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return False
+
+    def _finish(self, thing: str, correlation: bytes | None, deadline: float | None, done: Future[Answer]) -> None:
+        try:
+            if not done.cancelled():
+                self._answer(thing, correlation, deadline, done.result())
+        finally:
+            with self._idle:
+                self._under_way -= 1
+                self._idle.notify_all()
+
+    def _answer(self, thing: str, correlation: bytes | None, deadline: float | None, answer: Answer) -> None:
+        letter = Letter(
+            self._topics.reply(thing), answer.message, correlation, None, deadline, {STATUS: str(answer.status)}
+        )
+        try:
+            self._post(letter)
+        except RefusedError as error:
+            told = RefusedError(f"the answer is too large: {error}", status=500)
+            status, message = encode_error(told)
+            self._post(Letter(letter.topic, message, correlation, None, deadline, {STATUS: str(status)}))
+
+    def _post(self, letter: Letter) -> None:
+        try:
+            self._link.post(letter)
+        except UnreachableError as error:
+            _log.info("an answer was dropped: %s", error)  # whoever waited for it has been told by his own connection

@@ -1,0 +1,138 @@
+"""A message with what MQTT 5 adds to it: topic, correlation, response topic, expiry; to and from paho's properties.
+
+user properties            the message's headers by the same names; `status` of an answer, `model-version` of a request
+budget-ms                  (a user property too) the milliseconds that are left when the letter leaves
+Message Expiry Interval    the same in seconds, rounded up: brokers drop what is past it
+Content Type               once more, for tools that show it
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from cloud_bridge.protocol.message import CONTENT_TYPE, HEADERS, Message, budget_header, remaining
+from edge_runtime.errors import ProtocolError
+
+STATUS = "status"
+"""User property of an answer: what would be the HTTP status."""
+MODEL_VERSION = "model-version"
+"""User property of a request: the version of the model, when a certain one is asked for."""
+
+_MAX_PROPERTIES = 64
+_LONGEST = 999_999.0  # seconds
+
+
+class Letter(msgspec.Struct, eq=False):
+    """A message on its way out."""
+
+    topic: str
+    message: Message
+    correlation: bytes | None = None
+    reply_to: str | None = None
+    deadline: float | None = None
+    """Instant of time.monotonic(): past it the letter is not sent."""
+    properties: dict[str, str] = {}
+    retain: bool = False
+    sent: bool = False
+    """All its bytes are the kernel's."""
+    handed: float | None = None
+    """Bytes that the peer had acknowledged when this letter began to leave (-1 when unknown); None while it waits."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.message.body)
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message that came in, with what MQTT tells about it."""
+
+    message: Message
+    correlation: bytes | None
+    reply_to: str | None
+    expiry: int | None
+    """Whole seconds that its sender, and the brokers after it, left it to live."""
+    properties: dict[str, str]
+
+
+def read(incoming: MQTTMessage) -> Received:
+    """What is in a message of paho's. ProtocolError when its properties are not ours to read."""
+    properties = incoming.properties
+    pairs: list[tuple[str, str]] = getattr(properties, "UserProperty", [])
+    if len(pairs) > _MAX_PROPERTIES:
+        raise ProtocolError(f"{len(pairs)} user properties; at most {_MAX_PROPERTIES} are accepted")
+    told: dict[str, str] = {}
+    for name, value in pairs:
+        if told.setdefault(name.lower(), value) != value:
+            raise ProtocolError(f"user property {name[:40]!r} is given twice, with different values")
+    content_type = getattr(properties, "ContentType", None)
+    if content_type is not None:
+        told.setdefault(CONTENT_TYPE, content_type)
+    return Received(
+        Message(incoming.payload, {name: told.pop(name) for name in HEADERS if name in told}),
+        correlation_of(incoming),
+        getattr(properties, "ResponseTopic", None),
+        getattr(properties, "MessageExpiryInterval", None),
+        told,
+    )
+
+
+def correlation_of(incoming: MQTTMessage) -> bytes | None:
+    """The correlation data of a message of paho's."""
+    data = getattr(incoming.properties, "CorrelationData", None)
+    return None if data is None else bytes(data)
+
+
+def shorten(received: Received) -> Message:
+    """The message with its budget as it is now, after the time that it has spent in brokers.
+
+    The budget tells the milliseconds that were left when it was sent; the expiry, rounded up to seconds at first, is what
+    the brokers have left of it, to within a second. What is certain to have gone is taken off. A request with an expiry
+    and no budget gets that as its budget.
+    """
+    budget = remaining(received.message)
+    if received.expiry is None:
+        return received.message
+    left = float(received.expiry) if budget is None else budget - max(0.0, math.ceil(budget) - received.expiry - 1.0)
+    return Message(received.message.body, {**received.message.headers, **budget_header(left)})
+
+
+def new_id() -> bytes:
+    """Correlation data that nobody guesses."""
+    return secrets.token_bytes(16)
+
+
+def pack(letter: Letter, now: float) -> Properties:
+    """What a letter's packet says beside topic and body, when it leaves at the instant `now` of time.monotonic()."""
+    headers = {**letter.message.headers, **letter.properties}
+    properties = _properties(PacketTypes.PUBLISH)
+    if letter.deadline is not None:
+        left = min(max(letter.deadline - now, 0.0), _LONGEST)
+        properties.MessageExpiryInterval = math.ceil(left)
+        if letter.reply_to is not None:
+            headers.update(budget_header(left))
+    if headers:
+        properties.UserProperty = list(headers.items())
+    if CONTENT_TYPE in headers:
+        properties.ContentType = headers[CONTENT_TYPE]
+    if letter.correlation is not None:
+        properties.CorrelationData = letter.correlation
+    if letter.reply_to is not None:
+        properties.ResponseTopic = letter.reply_to
+    return properties
+
+
+def overhead(letter: Letter) -> int:
+    """Bytes of a packet beside the body, at most."""
+    texts = [*letter.message.headers.items(), *letter.properties.items(), (CONTENT_TYPE, letter.reply_to or "")]
+    return 128 + len(letter.topic) + len(letter.correlation or b"") + sum(len(a) + len(b) * 4 + 5 for a, b in texts)
+
+
+def _properties(kind: int) -> Properties:
+    return Properties(kind)  # type: ignore[no-untyped-call]

@@ -1,0 +1,296 @@
+"""One connection to an MQTT 5 broker, as both ends of the bridge use it: a queue of letters out, a callback for letters in.
+
+paho-mqtt speaks the protocol, on a thread of its own. What is added here:
+- Letters wait in our queue and are handed to paho one at a time. So a letter that waits can be taken back, one whose
+  deadline has passed is never sent, and the budget it tells is what is left when it really leaves.
+- Nothing is kept for a later connection: when it is lost, everything that waited is gone and its owner is told at once.
+- TCP_NODELAY, which paho leaves off; reconnecting for ever with full jitter; the broker's limits kept before it has to
+  cut us off for breaking them; a subscription that the broker refuses counts as no connection.
+- QoS 0 everywhere: the device gives a call up or tries again by its budget, and a redelivery would come too late.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from cloud_bridge.letter import Letter, overhead, pack
+from cloud_bridge.protocol.message import Buffer
+from cloud_bridge.protocol.topics import Address
+from edge_runtime.errors import InputError, RefusedError, UnreachableError
+
+RECONNECT = (0.25, 30.0)
+"""Seconds: the first and the longest upper bound of the random wait before the next try to connect."""
+
+_KEEPALIVE = 20  # seconds; a broker that says nothing for so long is lost. rumqttd refuses 0
+_UNACKNOWLEDGED = 10_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
+_QUEUE_BYTES = 256 << 20
+_LARGEST_PACKET = 268_435_455  # MQTT 5.0, 1.5.5
+_SELECTABLE = 1024  # paho waits with select(), which knows no higher file descriptor
+
+_log = logging.getLogger(__name__)
+
+
+class Link:
+    """The connection. It opens in the background; `up` is set while letters can be sent and are heard.
+
+    `hear(message)`, `rise()` and `fall(why)` are called on paho's thread; they must neither block nor raise.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        client_id: str,
+        subscriptions: Sequence[str],
+        *,
+        hear: Callable[[MQTTMessage], None],
+        rise: Callable[[], None] = lambda: None,
+        fall: Callable[[str], None] = lambda why: None,
+        will: Letter | None = None,
+    ) -> None:
+        self.address = address
+        self.up = threading.Event()
+        self.why = f"{address.name}: not connected yet"
+        self._subscriptions = [(topic, 0) for topic in subscriptions]
+        self._hear, self._rise, self._fall = hear, rise, fall
+        self._lock = threading.RLock()
+        self._queue: deque[Letter] = deque()
+        self._queued_bytes = 0
+        self._in_hand: tuple[int, Letter] | None = None
+        self._largest = _LARGEST_PACKET
+        self._tries = 0
+        self._suback: int | None = None
+        self._refusal: str | None = None
+        self._closed = False
+        self._client = self._make_client(client_id, will)
+
+    def open(self) -> None:
+        """Start connecting, and go on for ever until `close`."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 0
+        self._client.connect_async(
+            self.address.host, self.address.port, _KEEPALIVE, clean_start=True, properties=properties
+        )
+        self._client.loop_start()
+
+    def post(self, letter: Letter) -> None:
+        """Queue a letter and return at once.
+
+        Raises UnreachableError without a connection, RefusedError (413) when the broker takes no packet of its size.
+        """
+        with self._lock:
+            if not self.up.is_set():
+                raise UnreachableError(self.why)
+            size = letter.size + overhead(letter)
+            if size > self._largest:
+                raise RefusedError(
+                    f"{self.address.name} takes packets of {self._largest} bytes at most, and this one has {size}: "
+                    "send less, raise the broker's limit, or use HTTP",
+                    status=413,
+                )
+            if self._queued_bytes + size > _QUEUE_BYTES:
+                raise UnreachableError(f"{self.address.name}: {self._queued_bytes} bytes already wait to be sent")
+            self._queue.append(letter)
+            self._queued_bytes += letter.size
+            self._advance()
+
+    def take_back(self, letter: Letter) -> int:
+        """Make sure that a letter that still waits is never sent; how many bytes of its body have left.
+
+        One that has begun to leave can't be stopped: MQTT knows no half packets. Its bytes are counted as far as the
+        broker's machine has acknowledged them, where the kernel tells (Linux), else as all of them.
+        """
+        with self._lock:
+            if letter.handed is None:
+                if letter in self._queue:
+                    self._queue.remove(letter)
+                    self._queued_bytes -= letter.size
+                return 0
+            if letter.sent or letter.handed < 0:
+                return letter.size
+            now = _acknowledged(self._client.socket())
+            return letter.size if now < 0 else min(letter.size, max(0, int(now - letter.handed)))
+
+    def unsubscribe(self) -> None:
+        """Hear no more; letters can still be sent."""
+        self._client.unsubscribe([topic for topic, _ in self._subscriptions])
+
+    def close(self, last: Letter | None = None) -> None:
+        """Say goodbye and stop; with `last`, send what waits and then that before. Safe to repeat."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if last is None:
+                self._forget()
+            elif self.up.is_set():
+                for letter in (*self._queue, last):
+                    self._hand(letter)
+            self._client.disconnect()
+            self.up.clear()
+            self.why = f"{self.address.name}: closed"
+        # paho joins its thread, which may be in the middle of connecting to a host that does not answer.
+        stopper = threading.Thread(target=self._client.loop_stop, name="mqtt-stop", daemon=True)
+        stopper.start()
+        stopper.join(2.0)
+
+    def _make_client(self, client_id: str, will: Letter | None) -> Client:
+        client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        if self.address.username is not None:
+            client.username_pw_set(self.address.username, self.address.password)
+        if self.address.tls:
+            try:
+                client.tls_set_context(ssl.create_default_context(cafile=self.address.ca))
+            except (OSError, ssl.SSLError) as error:
+                raise InputError(f"ca {self.address.ca!r} is no file of certificates (PEM): {error}") from error
+        if will is not None:
+            client.will_set(will.topic, bytes(will.message.body), 0, will.retain)
+        client.on_socket_open = _tune_socket
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        return client
+
+    # What follows runs on paho's thread, except _advance, _hand and _forget, which run under the lock on any.
+
+    def _on_connect(
+        self, client: Client, _: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        shares = any(topic.startswith("$share/") for topic, _ in self._subscriptions)
+        if reason.is_failure:  # paho ends the connection
+            self._refusal = f"the broker refuses the connection: {reason}"
+        elif shares and getattr(properties, "SharedSubscriptionAvailable", 1) == 0:
+            self._refuse("the broker has no shared subscriptions")
+        else:
+            self._largest = min(getattr(properties, "MaximumPacketSize", _LARGEST_PACKET), _LARGEST_PACKET)
+            self._suback = client.subscribe(self._subscriptions)[1]
+
+    def _on_subscribe(
+        self, client: Client, _: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        if mid != self._suback:
+            return
+        for (topic, _qos), reason in zip(self._subscriptions, reasons, strict=False):
+            if reason.is_failure:
+                self._refuse(f"the broker refuses the subscription of {topic}: {reason}")
+                return
+        with self._lock:
+            if self._closed:
+                return
+            self._tries = 0
+            self.up.set()
+        _log.info("%s: connected", self.address.name)
+        self._rise()
+
+    def _on_connect_fail(self, client: Client, _: Any) -> None:
+        self._lose(f"cannot connect: {sys.exc_info()[1]}")  # paho calls this while it handles the error
+
+    def _on_disconnect(
+        self, client: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        by = "the broker ended the connection" if flags.is_disconnect_packet_from_server else "the connection was lost"
+        why, self._refusal = self._refusal or f"{by}: {reason}", None
+        self._lose(why)
+
+    def _refuse(self, why: str) -> None:
+        """Make paho see a lost connection, so that it waits and tries again."""
+        self._refusal = why
+        with contextlib.suppress(OSError):  # it is lost already
+            cast("socket.socket", self._client.socket()).shutdown(socket.SHUT_RDWR)
+
+    def _lose(self, why: str) -> None:
+        why = f"{self.address.name}: {why}"
+        with self._lock:
+            if self._closed:
+                return
+            was_up, news = self.up.is_set(), why != self.why
+            self.up.clear()
+            self._forget()
+            self.why = why
+        self._wait_a_random_time()
+        if news:
+            _log.warning("%s", why)
+        if was_up:
+            self._fall(why)
+
+    def _wait_a_random_time(self) -> None:
+        first, longest = RECONNECT
+        seconds = random.uniform(0.0, min(longest, first * 2.0 ** min(self._tries, 32)))  # noqa: S311 - no secret
+        self._tries += 1
+        self._client.reconnect_delay_set(seconds, seconds)  # type: ignore[arg-type]  # paho takes any number
+
+    def _on_message(self, client: Client, _: Any, incoming: MQTTMessage) -> None:
+        try:
+            self._hear(incoming)
+        except Exception:  # noqa: BLE001 - a defect met by one message must not end the thread that serves all
+            _log.exception("%s: a message was not understood", self.address.name)
+
+    def _on_publish(self, client: Client, _: Any, mid: int, reason: ReasonCode, properties: Properties | None) -> None:
+        with self._lock:
+            if self._in_hand is not None and self._in_hand[0] == mid:
+                self._in_hand[1].sent = True
+                self._in_hand = None
+                self._advance()
+
+    def _advance(self) -> None:
+        while self._in_hand is None and self._queue and not self._closed:
+            letter = self._queue.popleft()
+            self._queued_bytes -= letter.size
+            if letter.deadline is None or time.monotonic() < letter.deadline:
+                self._hand(letter)
+
+    def _hand(self, letter: Letter) -> None:
+        properties = pack(letter, time.monotonic())
+        letter.handed = _acknowledged(self._client.socket())
+        info = self._client.publish(letter.topic, _bytes(letter.message.body), 0, letter.retain, properties)
+        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._in_hand = info.mid, letter
+
+    def _forget(self) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._in_hand = None
+
+
+def _bytes(body: Buffer) -> bytes | bytearray:
+    return bytes(body) if isinstance(body, memoryview) else body
+
+
+def _tune_socket(client: Client, _: Any, link: Any) -> None:
+    if link.fileno() >= _SELECTABLE:
+        raise OSError(
+            f"this process has over {_SELECTABLE} open files, more than paho-mqtt can wait for: raise it no further"
+        )
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
+
+
+def _acknowledged(link: Any) -> float:
+    """Bytes that the peer's kernel has acknowledged on this connection; -1 where ours does not tell."""
+    if link is None or not sys.platform.startswith("linux"):
+        return -1.0
+    try:
+        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+    except OSError:
+        return -1.0
+    # struct tcp_info of linux/tcp.h: tcpi_bytes_acked, since Linux 4.1.
+    return float(int.from_bytes(info[120:128], sys.byteorder)) if len(info) == 128 else -1.0
