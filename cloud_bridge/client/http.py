@@ -1,0 +1,283 @@
+"""A cloud behind HTTP: any server that speaks the Open Inference Protocol v2.
+
+Each of a few daemon threads owns one connection and carries out one call at a time; the caller only waits, and never past
+its own timeout, whatever the network does. httpcore, the transport below httpx, is used without the client above it: a
+call takes half the time, and its sockets can be replaced by ones that keep a deadline.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import queue
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import httpcore
+
+from cloud_bridge.client.connection import Connection
+from cloud_bridge.client.link import Transfer
+from cloud_bridge.protocol import oip
+from cloud_bridge.protocol.message import LIMITS, Limits, Message
+from edge_runtime.errors import (
+    CancelledError,
+    EdgeError,
+    InputError,
+    LateError,
+    ProtocolError,
+    RefusedError,
+    RemoteError,
+    UnreachableError,
+)
+from edge_runtime.remote import Call, Reply
+
+PROBE_SECONDS = 30.0
+"""A probe is given up after this."""
+
+WAITING = 64
+"""Calls that may wait for a connection; one more is refused at once."""
+
+BINARY_SERVERS = frozenset({"triton", "OpenVINO Model Server"})
+"""Servers that take binary tensors, though not all of their versions list the extension."""
+
+_NOT_UNDERSTOOD = {400, 415, 422}
+_NOTHING = Message(b"")
+
+Work: TypeAlias = "Callable[[Connection, Transfer], Reply]"
+
+
+class HttpCall:
+    """A call under way: `edge_runtime.remote.Pending`."""
+
+    def __init__(self, work: Work, deadline: float, name: str) -> None:
+        self.transfer = Transfer(deadline)
+        self._work: Work | None = work
+        self._name = name
+        self._outcome: Reply | EdgeError | None = None
+        self._settled = threading.Event()
+        self._lock = threading.Lock()
+
+    def run(self, connection: Connection) -> None:
+        """Carry the call out, unless it has been given up by now."""
+        work = self._work
+        if work is None:
+            return
+        try:
+            if self.transfer.left() <= 0:
+                raise LateError(f"the deadline passed before a connection to {self._name} was free")  # noqa: TRY301
+            self._settle(work(connection, self.transfer))
+        except EdgeError as error:
+            self._settle(error)
+        except Exception as error:  # noqa: BLE001 - a defect must end this one call, not leave its caller waiting
+            self._settle(ProtocolError(f"the client failed in an unforeseen way: {error!r}"))
+
+    def result(self, timeout: float) -> Reply:
+        """The answer; see the port."""
+        if not self._settled.wait(min(max(timeout, 0.0), self.transfer.left())):
+            if self.transfer.left() > 0:
+                raise LateError(f"no answer from {self._name} within {timeout * 1e3:.0f} ms")
+            self.give_up(LateError(f"no answer from {self._name} before the deadline"))
+        if isinstance(self._outcome, EdgeError):
+            raise self._outcome
+        assert self._outcome is not None  # noqa: S101 - it is set before the event is
+        return self._outcome
+
+    def cancel(self) -> int:
+        """Stop the bytes; see the port."""
+        self.give_up(CancelledError("the call was cancelled"))
+        return self.transfer.sent
+
+    def give_up(self, error: RemoteError) -> None:
+        """End the call with this error and cut its connection, unless it has ended."""
+        if self._settle(error):
+            self.transfer.cut()
+
+    def _settle(self, outcome: Reply | EdgeError) -> bool:
+        """Make this the outcome, unless there is one: what comes late is dropped."""
+        with self._lock:
+            if self._settled.is_set():
+                return False
+            self._outcome = outcome
+            self._work = None  # and with it the inputs
+            self._settled.set()
+            return True
+
+
+class HttpRemote:
+    """The `Remote` port over HTTP.
+
+    `url` is http(s)://[USER:PASSWORD@]HOST[:PORT][/PREFIX]. At the first call the server is asked what it is; binary
+    tensors are sent to those that take them, JSON to the others. `connections` is how many calls can be under way at once.
+    `tls` replaces the system's certificates and its checks. `limits` bounds the answers. Proxies are not used.
+    """
+
+    def __init__(
+        self, url: str, *, connections: int = 4, tls: ssl.SSLContext | None = None, limits: Limits = LIMITS
+    ) -> None:
+        parts = _split(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        assert parts.hostname is not None  # noqa: S101 - _split saw to it
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self._name = f"{parts.scheme}://{host}:{port}{parts.path}"
+        self._origin = httpcore.Origin(parts.scheme.encode(), parts.hostname.encode(), port)
+        self._prefix = parts.path.rstrip("/")
+        self._headers = {"host": host if parts.port is None else f"{host}:{port}", "user-agent": "edge-runtime"}
+        if parts.username is not None:
+            secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
+        self._limits = limits
+        self._ids = itertools.count(1)
+        self._server: oip.ServerMetadata | None = None
+        self._binary = True
+        self._binary_answered = False
+        self._connections = connections
+        self._threads: list[threading.Thread] = []
+        self._calls: queue.SimpleQueue[HttpCall | None] = queue.SimpleQueue()
+        self._under_way: set[HttpCall] = set()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Where it is, without credentials."""
+        return self._name
+
+    def send(self, call: Call, *, deadline: float) -> HttpCall:
+        """Start a call; see the port."""
+        return self._start(lambda connection, transfer: self._infer(connection, transfer, call), deadline)
+
+    def probe(self, size: int) -> HttpCall:
+        """Send bytes that ask for nothing; see the port. Its result is RefusedError where the server takes no probes."""
+        return self._start(
+            lambda connection, transfer: self._probe(connection, transfer, size), time.monotonic() + PROBE_SECONDS
+        )
+
+    def health(self, timeout: float) -> bool:
+        """Whether the server says that it is ready; see the port."""
+        try:
+            self._start(self._ready, time.monotonic() + timeout).result(timeout)
+        except RemoteError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Cancel what is under way and free the connections. Safe to repeat."""
+        with self._lock:
+            self._closed = True
+            calls, threads = list(self._under_way), list(self._threads)
+        for call in calls:
+            call.cancel()
+        for _ in threads:
+            self._calls.put(None)
+        for thread in threads:
+            thread.join(1.0)  # one that waits for a name server cannot be woken; it ends by itself
+
+    def _start(self, work: Work, deadline: float) -> HttpCall:
+        call = HttpCall(work, deadline, self._name)
+        with self._lock:
+            if self._closed:
+                raise UnreachableError(f"the connection to {self._name} has been closed on this side")
+            if len(self._under_way) >= self._connections + WAITING:
+                raise UnreachableError(
+                    f"{len(self._under_way)} calls to {self._name} wait for an answer: no more are taken"
+                )
+            self._under_way.add(call)
+            if len(self._threads) < min(len(self._under_way), self._connections):
+                thread = threading.Thread(target=self._serve, name=f"remote-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._calls.put(call)
+        return call
+
+    def _serve(self) -> None:
+        """One thread's life: calls, one after another, over one connection."""
+        connection = Connection(self._origin, self._headers, self._tls)
+        while (call := self._calls.get()) is not None:
+            call.run(connection)
+            with self._lock:
+                self._under_way.discard(call)
+        connection.close()
+
+    def _infer(self, connection: Connection, transfer: Transfer, call: Call) -> Reply:
+        self._meet(connection, transfer)
+        binary = self._binary
+        try:
+            reply = self._ask(connection, transfer, call, binary)
+        except RefusedError as error:
+            if not binary or self._binary_answered or error.status not in _NOT_UNDERSTOOD:
+                raise
+            try:
+                reply = self._ask(connection, transfer, call, False)
+            except (RefusedError, ProtocolError):
+                raise error from None  # it was not the form that it did not like
+            self._binary = False
+        else:
+            self._binary_answered |= binary
+        return reply
+
+    def _ask(self, connection: Connection, transfer: Transfer, call: Call, binary: bool) -> Reply:
+        request_id = str(next(self._ids))
+        try:
+            message = oip.encode_request(call, binary=binary, request_id=request_id, budget=transfer.left())
+        except InputError as error:
+            raise ProtocolError(f"{self._name} takes {'binary' if binary else 'JSON'} tensors only: {error}") from error
+        version = "" if call.version is None else f"/versions/{quote(call.version, safe='')}"
+        path = f"/v2/models/{quote(call.model, safe='')}{version}/infer"
+        status, answer = self._exchange(connection, transfer, "POST", path, message)
+        if status != 200:
+            raise oip.decode_error(status, answer)
+        return oip.decode_reply(answer, self._limits, request_id)
+
+    def _meet(self, connection: Connection, transfer: Transfer) -> oip.ServerMetadata:
+        """Learn once what the server is."""
+        if self._server is not None:
+            return self._server
+        status, answer = self._exchange(connection, transfer, "GET", "/v2", _NOTHING)
+        if status == 200:
+            server = oip.decode_metadata(answer, oip.ServerMetadata)
+        elif status in {400, 404, 405, 501}:
+            server = oip.ServerMetadata("")  # it does not say: what every server of the protocol speaks is left
+        else:
+            raise oip.decode_error(status, answer)
+        self._binary = oip.BINARY_EXTENSION in server.extensions or server.name in BINARY_SERVERS
+        self._server = server
+        return server
+
+    def _probe(self, connection: Connection, transfer: Transfer, size: int) -> Reply:
+        if oip.PROBE_EXTENSION not in self._meet(connection, transfer).extensions:
+            raise RefusedError(f"{self._name} takes no probes: it is not an endpoint of this project", status=501)
+        status, answer = self._exchange(connection, transfer, "POST", "/v2/health/probe", Message(bytes(size)))
+        if status != 200:
+            raise oip.decode_error(status, answer)
+        return oip.decode_reply(answer, self._limits)
+
+    def _ready(self, connection: Connection, transfer: Transfer) -> Reply:
+        status, answer = self._exchange(connection, transfer, "GET", "/v2/health/ready", _NOTHING)
+        if status != 200:
+            raise oip.decode_error(status, answer)
+        return Reply({})
+
+    def _exchange(
+        self, connection: Connection, transfer: Transfer, method: str, path: str, message: Message
+    ) -> tuple[int, Message]:
+        return connection.exchange(transfer, method, (self._prefix + path).encode(), message, self._limits.body)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InputError(f"this is no URL: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise InputError("a cloud over HTTP has a URL like https://cloud.example:8000")
+    if parts.query or parts.fragment:
+        raise InputError(f"the URL of a cloud ends with its path: {parts.hostname} has a query or a fragment after it")
+    if not (parts.path + parts.hostname).isascii() or any(sign.isspace() for sign in url):
+        raise InputError("a cloud's URL is plain ASCII without spaces: encode the path in %, the host in punycode")
+    return parts

@@ -1,0 +1,204 @@
+"""The sockets below the HTTP client: each keeps its call's deadline at every read and write, and can be cut by others.
+
+httpcore's timeouts begin anew with each piece of data, so a server that trickles bytes can hold a call for ever. It lets
+its sockets be replaced, which is done here: a socket serves one `Transfer` after another, and asks it for the time left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+
+UNSENT = 64 << 10
+"""Bytes that may wait in the kernel, at most: what a cancelled call can still put on the wire."""
+
+_LINGER_NOT = struct.pack("ii", 1, 0)
+
+
+class Transfer:
+    """One exchange's use of a socket: until when, how many bytes have left, and the way to stop it."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.sent = 0
+        self.heard = False
+        """Whether anything came back."""
+        self.is_cut = False
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def left(self) -> float:
+        """Seconds left, 0 when the deadline has passed."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def attach(self, sock: socket.socket) -> None:
+        """This socket now carries the exchange."""
+        with self._lock:
+            self._socket = sock
+            if self.is_cut:
+                _sever(sock)
+
+    def detach(self) -> None:
+        """The exchange is over: the socket is somebody else's."""
+        with self._lock:
+            self._socket = None
+
+    def cut(self) -> None:
+        """Stop the bytes now, from any thread. Whoever waits for the socket gets an error at once."""
+        with self._lock:
+            self.is_cut = True
+            if self._socket is not None:
+                _sever(self._socket)
+
+
+class Link(httpcore.NetworkBackend):
+    """Makes the sockets of one connection, one after another, and lends the open one to the transfer at work."""
+
+    def __init__(self) -> None:
+        self.transfer = Transfer(0.0)
+        self.socket: socket.socket | None = None
+
+    def lend(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+        if self.socket is not None:
+            transfer.attach(self.socket)
+
+    def adopt(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.transfer.attach(sock)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to one of the host's addresses: the time left is shared among those that are still to be tried."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"{host} is not a host that is known here: {error}") from error
+        failure: OSError | None = None
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _bound_unsent(sock)
+                self.adopt(sock)
+                sock.settimeout(self.time(httpcore.ConnectTimeout) / (len(found) - tried))
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            except httpcore.ConnectTimeout:
+                sock.close()
+                raise
+            else:
+                return _Stream(self, sock)
+        if isinstance(failure, TimeoutError):
+            raise httpcore.ConnectTimeout(f"{host}:{port} did not accept a connection in time") from failure
+        raise httpcore.ConnectError(str(failure or f"{host} has no address")) from failure
+
+    def time(self, late: type[Exception]) -> float:
+        """Seconds left to the transfer at work; `late` when there are none."""
+        left = self.transfer.left()
+        if left <= 0:
+            raise late("the deadline has passed")
+        return left
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, link: Link, sock: socket.socket) -> None:
+        self._link = link
+        self._socket = sock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            self._socket.settimeout(self._link.time(httpcore.ReadTimeout))
+            data = self._socket.recv(max_bytes)
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
+        self._link.transfer.heard |= bool(data)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        rest = memoryview(buffer)
+        try:
+            while rest:
+                self._socket.settimeout(self._link.time(httpcore.WriteTimeout))
+                count = self._socket.send(rest)
+                self._link.transfer.sent += count
+                rest = rest[count:]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        self._link.socket = None
+        self._link.transfer.detach()
+        self._socket.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        try:
+            secure = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
+            self._link.adopt(secure)
+            self._socket = secure
+            secure.settimeout(self._link.time(httpcore.ConnectTimeout))
+            secure.do_handshake()
+        except TimeoutError as error:
+            self.close()
+            raise httpcore.ConnectTimeout(f"no TLS session in time: {error}") from error
+        except OSError as error:  # an ssl.SSLError, too
+            self.close()
+            raise httpcore.ConnectError(f"no TLS session: {error}") from error
+        except httpcore.ConnectTimeout:
+            self.close()
+            raise
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # an idle connection that can be read is one that the server has closed
+            return _readable(self._socket)
+        if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
+            return self._socket
+        return None
+
+
+def _readable(sock: socket.socket) -> bool:
+    if sock.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _bound_unsent(sock: socket.socket) -> None:
+    """Bound what waits in the kernel; where it can be told apart, without bounding what is in flight on a long link."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
+
+
+def _sever(sock: socket.socket) -> None:
+    """End both directions. What waits in the kernel is thrown away when the socket's own thread then closes it."""
+    with contextlib.suppress(OSError):  # not connected yet, or closed already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # SSLSocket's own would drop its TLS state under a reader's feet

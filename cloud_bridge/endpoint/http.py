@@ -1,0 +1,142 @@
+"""The endpoint's HTTP face: the protocol's routes, every answer in its form, and nothing read without a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cloud_bridge.endpoint.service import SERVER, Answer, Service
+from cloud_bridge.protocol import oip
+from cloud_bridge.protocol.message import HEADERS, Message
+from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
+
+BODY_SECONDS = 60.0
+"""A body that is not complete after this is given up (408)."""
+
+_PROBED = oip.encode_response(oip.InferResponse("", {}), oip.InferRequest({}))
+
+
+def app(service: Service) -> Starlette:
+    """The ASGI application in front of a service."""
+    face = _Face(service)
+    routes = [
+        Route("/v2", face.server),
+        Route("/v2/health/live", face.alive),
+        Route("/v2/health/ready", face.alive),
+        Route("/v2/health/probe", face.probe, methods=["POST"]),
+    ]
+    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        routes += [
+            Route(model, face.model),
+            Route(f"{model}/ready", face.ready),
+            Route(f"{model}/infer", face.infer, methods=["POST"]),
+        ]
+    errors = {EdgeError: _edge_error, HTTPException: _http_error, Exception: _defect}
+    application = Starlette(routes=routes, exception_handlers=errors)  # type: ignore[arg-type] # it narrows each handler's error
+    application.router.redirect_slashes = False
+    return application
+
+
+class _Face:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def server(self, request: Request) -> Response:
+        return _response(200, oip.encode_metadata(SERVER))
+
+    async def alive(self, request: Request) -> Response:
+        # The models that a ready server was told to open are open before it listens.
+        return _response(200, Message(b'{"live":true,"ready":true}', {"content-type": "application/json"}))
+
+    async def probe(self, request: Request) -> Response:
+        await _body(request, self._service.limits.body)
+        return _response(200, _PROBED)
+
+    async def model(self, request: Request) -> Response:
+        found = await run_in_threadpool(self._service.metadata, *_target(request))
+        return _response(200, oip.encode_metadata(found))
+
+    async def ready(self, request: Request) -> Response:
+        await run_in_threadpool(self._service.open, *_target(request))
+        return _response(200, Message(b'{"ready":true}', {"content-type": "application/json"}))
+
+    async def infer(self, request: Request) -> Response:
+        received = time.monotonic()
+        body = await _body(request, self._service.limits.body)
+        message = Message(body, _headers(request.headers))
+        future = self._service.submit(*_target(request), message, received=received)
+        gone = asyncio.ensure_future(request.receive())  # the body was read: what comes now is the disconnect
+        answer = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not answer.done():
+                answer.cancel()  # and with it the call, if its turn has not come
+        if answer.cancelled():
+            raise RefusedError("the call was dropped: its client left, or the endpoint is stopping", status=503)
+        return _answered(answer.result())
+
+
+async def _body(request: Request, limit: int) -> bytearray:
+    """The whole body. RefusedError as soon as it is known to be past the limit, or too slow."""
+    too_large = RefusedError(f"the body is larger than {limit} bytes", status=413)
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError as error:
+        raise RefusedError(f"the body did not arrive within {BODY_SECONDS:.0f} s", status=408) from error
+    except ClientDisconnect as error:
+        raise RefusedError("the client left before its body was complete", status=400) from error
+    return body
+
+
+def _target(request: Request) -> tuple[str, str | None]:
+    return request.path_params["model"], request.path_params.get("version")
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in HEADERS if name in headers}
+
+
+def _answered(answer: Answer) -> Response:
+    return _response(answer.status, answer.message)
+
+
+def _response(status: int, message: Message) -> Response:
+    headers = dict(message.headers)
+    if status in {408, 413}:
+        headers["connection"] = "close"  # the rest of the body is not going to be read
+    return Response(message.body, status, headers)
+
+
+async def _edge_error(request: Request, error: EdgeError) -> Response:
+    return _response(*oip.encode_error(error))
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """What no route takes: 404 and 405."""
+    trouble = NotInstalledError(f"there is nothing at {request.url.path}") if error.status_code == 404 else None
+    refused = trouble or RefusedError(f"{request.method} {request.url.path}: {error.detail}", status=error.status_code)
+    response = _response(*oip.encode_error(refused))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    return _response(*oip.encode_error(RefusedError("an internal error: see the endpoint's log", status=500)))

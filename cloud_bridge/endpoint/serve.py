@@ -1,0 +1,156 @@
+"""The endpoint as a process: its faces started, its address announced, and an orderly end when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloud_bridge.endpoint.service import Service
+from cloud_bridge.malloc import keep_buffers
+from edge_runtime.bundles.store import Store
+from edge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: a device that asks now and then should not shake hands each time."""
+
+GRACE = 5
+"""Seconds that calls under way get to end."""
+
+
+def serve(
+    store: Path,
+    *,
+    http: str | None = None,
+    mqtt: str | None = None,
+    announce_json: bool = False,
+    preload: bool = True,
+    workers: int = 2,
+    waiting: int = 64,
+    tune_malloc: bool = True,
+) -> int:
+    """Serve a store until SIGTERM or SIGINT, and return 0.
+
+    `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
+    of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
+    {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
+    Raises InputError for an address that cannot be used.
+    """
+    if http is None and mqtt is None:
+        raise InputError("nothing to serve on: give an HTTP address, a broker's URL, or both")
+    if tune_malloc:
+        keep_buffers()
+    with contextlib.ExitStack() as stack:
+        listener = None if http is None else stack.enter_context(listen(http))
+        service = Service(Store(store), workers=workers, waiting=waiting)
+        stack.callback(service.close)
+        models = service.preload() if preload else ()
+        where: dict[str, object] = {"http": None if listener is None else _url(listener), "mqtt": None, "models": models}
+        if mqtt is not None:
+            from cloud_bridge.endpoint.mqtt import Worker  # here: serving HTTP alone needs no MQTT library
+
+            worker = Worker(mqtt, service)
+            stack.callback(worker.close)
+            worker.start()
+            where["mqtt"] = worker.name
+        _run(service, listener, lambda: _announce(where, announce_json))
+    return 0
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket at HOST:PORT."""
+    host, colon, port = address.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"{address!r} is no address to listen on: write HOST:PORT, like 127.0.0.1:8000")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _announce(where: dict[str, object], as_json: bool) -> None:
+    models = where["models"] or "no models yet"
+    faces = " and ".join(str(face) for face in (where["http"], where["mqtt"]) if face)
+    print(json.dumps(where) if as_json else f"serving {models} on {faces}; Ctrl+C ends it", flush=True)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(service: Service, listener: socket.socket | None, ready: Callable[[], None]) -> None:
+    """Run the HTTP face, if there is one, until a signal comes."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_wait(ready) if listener is None else _serve(service, listener, ready))
+
+
+async def _wait(ready: Callable[[], None]) -> None:
+    stop = asyncio.Event()
+    with _signals(stop.set):
+        ready()
+        await stop.wait()
+
+
+async def _serve(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
+    server = _server(service, ready)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    with _signals(stop):
+        await server.serve(sockets=[listener])
+
+
+def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
+    import uvicorn
+
+    from cloud_bridge.endpoint.http import app
+
+    class Server(uvicorn.Server):
+        """uvicorn, without its own handling of signals: it ends the process before what surrounds it can close."""
+
+        def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+            return contextlib.nullcontext()
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    config = uvicorn.Config(
+        app(service),
+        http="httptools",
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    return Server(config)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
