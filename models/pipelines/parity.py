@@ -22,11 +22,12 @@ WINDOW = 43_844
 CALIBRATION = 8.0
 """Seconds from the start of the sound that quantization may look at. Only windows after them are judged."""
 
-TOLERANCE = {"fp32": 1e-5, "int8": 0.05}
+TOLERANCE = {"fp32": 1e-5, "int8": 0.1}
 """By precision: the largest absolute difference of an output (a probability) that still counts as the same answer.
 
-fp32: the engines sum in different orders; measured 1.4e-6. int8: with the six convolutions of the net's heads quantized and
-the filters before its logarithm left as they are; measured .04.
+fp32: the engines sum in different orders; measured 1.4e-6. int8: the six convolutions of the net's heads quantized, the
+filters before its logarithm left alone. Over eight sets of synthetic notes to calibrate with, .035 to .086 was measured,
+.0015 on average, and one decision in ten thousand changed. Calibrated with the first 8 s, mostly silence, it is .42.
 """
 
 _UP, _DOWN = 441, 320  # RATE / SOURCE_RATE

@@ -7,7 +7,6 @@ sides in multiples of 32; a line 48 pixels high, its width as it comes; connecti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import msgspec
@@ -148,15 +147,6 @@ def decode(symbols: Array, labels: Sequence[str]) -> tuple[str, float]:
 def labels_of(characters: str) -> tuple[str, ...]:
     """The labels of a PP-OCR reader from the characters in its metadata (one a line): the blank first, the space last."""
     return ("", *characters.split("\n"), " ")
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """The labels in a bundle's labels file: one a line, the line's number its class. Only \\n ends a line: some labels are
-    themselves white space. Raises InputError."""
-    try:
-        return tuple(path.read_bytes().decode("utf-8").removesuffix("\n").split("\n"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a file of labels: {error}") from error
 
 
 def _checked(image: Array) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +25,6 @@ from models.pipelines.read import (
     labels_of,
     prepare_line,
     prepare_page,
-    read_labels,
     read_line,
     read_page,
 )
@@ -198,18 +196,6 @@ def test_what_is_no_image_is_refused(image: Array) -> None:
         read_line(image, nothing, LABELS)
 
 
-def test_labels_keep_symbols_that_are_white_space(tmp_path: Path) -> None:
-    """An ideographic space, a line separator and a plain space are labels like any other, in the file too."""
-    labels = labels_of("a\n\u3000\n\u2028\nb")
-    assert labels == ("", "a", "\u3000", "\u2028", "b", " ")
-    path = tmp_path / "labels.txt"
-    path.write_bytes("".join(f"{label}\n" for label in labels).encode())
-    assert read_labels(path) == labels
-
-
-def test_labels_that_cannot_be_read_are_an_input_error(tmp_path: Path) -> None:
-    """A missing file and one that is not UTF-8 are told apart from a bug."""
-    (tmp_path / "odd").write_bytes(b"\xff\xfe")
-    for name in ("missing", "odd"):
-        with pytest.raises(InputError, match="is not a file of labels"):
-            read_labels(tmp_path / name)
+def test_labels_keep_symbols_that_are_white_space() -> None:
+    """An ideographic space, a line separator and a plain space are labels like any other."""
+    assert labels_of("a\n\u3000\n\u2028\nb") == ("", "a", "\u3000", "\u2028", "b", " ")
