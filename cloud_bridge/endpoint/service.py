@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 
@@ -44,16 +45,24 @@ class Service:
 
     `workers` inferences run at once and `waiting` more wait for their turn; one more is refused at once (503). A call
     whose budget is over is refused at the door, and again when its turn comes, without being run (504). Models are opened
-    when they are first asked for; the `models` that were used last are kept open.
+    when they are first asked for, by `opener`; the `models` that were used last are kept open.
     """
 
     def __init__(
-        self, store: Store, *, workers: int = 2, waiting: int = 64, models: int = 16, limits: Limits = LIMITS
+        self,
+        store: Store,
+        *,
+        workers: int = 2,
+        waiting: int = 64,
+        models: int = 16,
+        limits: Limits = LIMITS,
+        opener: Callable[[Bundle], Loaded] = open_best,
     ) -> None:
         if min(workers, models) < 1 or waiting < 0:
             raise InputError("a service needs at least 1 worker, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
         self._store = store
+        self._opener = opener
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="endpoint")
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._capacity = models
@@ -158,7 +167,7 @@ class Service:
             return model
 
     def _load(self, name: str, version: str) -> _Model:
-        loaded = open_best(self._bundle(name, version))
+        loaded = self._opener(self._bundle(name, version))
         signature = loaded.session.signature
         outputs = frozenset(spec.name for spec in signature.outputs)
         model = _Model(loaded, signature, input_check(signature.inputs), outputs)
