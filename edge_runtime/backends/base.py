@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from edge_runtime.errors import ArtifactError, BackendError, InputError, ManifestError, RunError
-from edge_runtime.signature import Signature, TensorSpec, sizes_of
+from edge_runtime.signature import Signature, TensorSpec, input_check, sizes_of
 from edge_runtime.values import Array, Device, Settings, Tensors
 
 
@@ -168,16 +168,23 @@ def _compare(artifact: Path, role: str, wanted: TensorSpec, found: TensorSpec) -
             raise ArtifactError(
                 f"{artifact.name}: {role} {wanted.name!r} has a dimension {there}; the manifest says {size}"
             )
+        if role == "input" and isinstance(size, str) and isinstance(there, int):
+            raise ArtifactError(
+                f"{artifact.name}: {role} {wanted.name!r} has a fixed dimension {there}; the manifest lets it vary ({size})"
+            )
 
 
 class StateStream:
     """A stream over any session with explicit state tensors: what comes out is fed back in at the next run."""
 
     def __init__(self, session: Session) -> None:
-        if not session.signature.state:
+        signature = session.signature
+        if not signature.state:
             raise InputError("this model has no recurrent state: call infer() instead of stream()")
         self._session = session
-        self._pairs = [(pair.input, pair.output) for pair in session.signature.state]
+        self._pairs = [(pair.input, pair.output) for pair in signature.state]
+        self._carried = {output for _, output in self._pairs}
+        self._check = input_check(spec for spec in signature.inputs if spec not in signature.stateless_inputs)
         self._state: dict[str, Array] | None = None
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
@@ -186,8 +193,8 @@ class StateStream:
             signature = self._session.signature
             state = signature.zeros(sizes_of(signature.stateless_inputs, inputs))
         outputs = self._session.run({**inputs, **state})
-        self._state = {source: outputs.pop(sink) for source, sink in self._pairs}
-        return outputs
+        self._state = {source: outputs[sink] for source, sink in self._pairs}
+        return {name: array for name, array in outputs.items() if name not in self._carried}
 
     @property
     def state(self) -> dict[str, Array]:
@@ -196,13 +203,7 @@ class StateStream:
 
     @state.setter
     def state(self, state: Tensors) -> None:
-        expected = {pair.input: spec for pair in self._session.signature.state
-                    for spec in self._session.signature.inputs if spec.name == pair.input}  # fmt: skip
-        if set(state) != set(expected):
-            raise InputError(f"the state has tensors {sorted(state)}; this model's are {sorted(expected)}")
-        for name, spec in expected.items():
-            if state[name].dtype != spec.dtype or (spec.fixed is not None and state[name].shape != spec.fixed):
-                raise InputError(f"state {name!r} is not {spec.dtype} {list(spec.shape)}")
+        self._check(state)
         self._state = {name: array.copy() for name, array in state.items()}
 
     def reset(self) -> None:

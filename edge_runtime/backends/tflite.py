@@ -102,7 +102,7 @@ class TfliteSession:
 
     def _resize(self, shapes: list[tuple[int, ...]]) -> None:
         for (_, index), shape in zip(self._inputs, shapes, strict=True):
-            self._interpreter.resize_tensor_input(index, shape)
+            self._interpreter.resize_tensor_input(index, shape, strict=True)
         self._interpreter.allocate_tensors()
         self._shapes = shapes
 
