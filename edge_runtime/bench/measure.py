@@ -1,0 +1,160 @@
+"""Measuring several things side by side: warm-up apart, then rounds over all of them, every raw value kept.
+
+Three effects that spoil a naive loop, and what is done about them. The machine's clock drifts by tens of percent over
+seconds: cases take turns in short rounds, in an order drawn anew for each, so drift meets all of them alike. An engine's
+threads go on spinning for a while after a run, and caches are cold after a change of case: each turn begins with settling
+runs that are kept apart. The garbage collector stops the world at random: it runs between turns, never inside one.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+
+from edge_runtime.errors import InputError
+
+ROUNDS = 10
+Nanoseconds = Annotated[int, msgspec.Meta(ge=1)]
+Clock = Callable[[], int]
+"""An instant in nanoseconds."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """Something to measure: one call of `run` is one run."""
+
+    name: str
+    run: Callable[[], object]
+
+
+class WarmUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How each case is warmed up before the first round, and settled at the begin of each of its turns: for at least so
+    many runs and so many seconds."""
+
+    runs: int = 3
+    seconds: float = 0.2
+    settle_runs: int = 1
+    settle_seconds: float = 0.01
+
+
+class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was measured of one case. Times are wall-clock nanoseconds of single runs, in the order in which they ran."""
+
+    name: str
+    rounds: tuple[tuple[Nanoseconds, ...], ...] = ()
+    """The measured runs, a tuple a round; empty where the case had enough before that round."""
+    warmup: tuple[Nanoseconds, ...] = ()
+    settling: tuple[Nanoseconds, ...] = ()
+    cpu: tuple[int, ...] = ()
+    """CPU time of the whole process per run, a mean a round: what is above the wall time ran in parallel."""
+    error: str | None = None
+    """Why the case stopped, when it raised; what it measured in the rounds before is kept."""
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All measured runs."""
+        return tuple(value for part in self.rounds for value in part)
+
+
+class _Turns:
+    """One case under way."""
+
+    def __init__(self, case: Case, clock: Clock, cpu_clock: Clock) -> None:
+        self.case, self._clock, self._cpu_clock = case, clock, cpu_clock
+        self.rounds: list[tuple[int, ...]] = []
+        self.warmup: list[int] = []
+        self.settling: list[int] = []
+        self.cpu: list[int] = []
+        self.count = self.total = 0
+        self.error: str | None = None
+
+    def run(self, runs: int, seconds: float, *, both: bool) -> list[int]:
+        """Run until `runs` runs or `seconds` are reached, or until both are."""
+        clock, call, limit = self._clock, self.case.run, int(seconds * 1e9)
+        times: list[int] = []
+        spent = 0
+        reached = all if both else any
+        while not reached((len(times) >= runs, spent >= limit)):
+            start = clock()
+            call()
+            elapsed = max(1, clock() - start)  # a clock too coarse to see a run must not make an endless loop
+            times.append(elapsed)
+            spent += elapsed
+        return times
+
+    def turn(self, runs: int, seconds: float, warmup: WarmUp) -> None:
+        """One round's turn: settle, then measure."""
+        self.settling += self.run(warmup.settle_runs, warmup.settle_seconds, both=True)
+        cpu = self._cpu_clock()
+        times = self.run(runs, seconds, both=False)
+        self.cpu.append((self._cpu_clock() - cpu) // max(1, len(times)))
+        self.rounds.append(tuple(times))
+        self.count += len(times)
+        self.total += sum(times)
+
+    def samples(self) -> Samples:
+        return Samples(
+            self.case.name, tuple(self.rounds), tuple(self.warmup), tuple(self.settling), tuple(self.cpu), self.error
+        )
+
+
+def measure(
+    cases: Sequence[Case], *, runs: int = 200, seconds: float = 2.0, warmup: WarmUp = WarmUp(), seed: int = 0,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+    clock: Clock = time.perf_counter_ns, cpu_clock: Clock = time.process_time_ns,
+) -> list[Samples]:  # fmt: skip
+    """Measure all cases side by side until each has `runs` runs or `seconds` of measured time, whichever comes first.
+
+    Cases take turns of a tenth of that, in rounds, in an order drawn from `seed`. A case that raises ends there with its
+    message in `Samples.error`; the others go on. `progress` is told how many turns are done and how many there are at most.
+    Raises InputError for limits that cannot be used.
+    """
+    if runs < 1 or not 0 < seconds < float("inf"):
+        raise InputError(f"measure for runs >= 1 and seconds > 0, not for {runs} runs or {seconds} s")
+    if len({case.name for case in cases}) < len(cases):
+        raise InputError("two cases have the same name; give each its own")
+    order = random.Random(seed)  # noqa: S311  (an order, not a secret)
+    turns = [_Turns(case, clock, cpu_clock) for case in cases]
+    total, done = len(cases) * (ROUNDS + 1), 0
+    with _no_collection():
+        for turn in turns:
+            with _caught(turn):
+                turn.warmup = turn.run(warmup.runs, warmup.seconds, both=True)
+            progress(done := done + 1, total)
+        while active := [t for t in turns if t.error is None and t.count < runs and t.total < seconds * 1e9]:
+            number = max(len(t.rounds) for t in turns)
+            order.shuffle(active)
+            for turn in active:
+                gc.collect()
+                with _caught(turn):
+                    limit = min(seconds / ROUNDS, seconds - turn.total / 1e9)
+                    turn.turn(min(-(-runs // ROUNDS), runs - turn.count), limit, warmup)
+                progress(done := min(done + 1, total), total)
+            for turn in turns:  # round i is the same stretch of time for every case
+                turn.rounds += [()] * (number + 1 - len(turn.rounds))
+    progress(total, total)
+    return [turn.samples() for turn in turns]
+
+
+@contextmanager
+def _caught(turn: _Turns) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  (a case is somebody else's code: whatever it raises is its result)
+        turn.error = f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
