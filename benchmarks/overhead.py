@@ -1,0 +1,102 @@
+"""What `model.infer()` costs over the engine's own call, on the same loaded session, for the smallest models there can be.
+
+The raw call is the fastest that the engine's public Python API has: ONNX Runtime's `run`; for OpenVINO and LiteRT copying
+the input into the engine's tensor, running, and copying the output out, since an answer must outlive the next call. Both
+are measured in turns, call by call; the difference is of the medians of each round.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.convention import Options, Outcome, at_most, main
+from benchmarks.tiny import SHAPE, tiny_bundle
+from edge_runtime import Runtime
+from edge_runtime.backends import devices
+from edge_runtime.bench.measure import Case, measure
+from edge_runtime.bench.statistics import ratio_of_medians
+from edge_runtime.values import Array
+
+AIM = 5.0
+"""Microseconds."""
+
+
+def run(options: Options) -> Outcome:
+    """Measure each backend found here."""
+    bars, rows, details = [], [], {}
+    x = np.zeros(SHAPE, np.float32)
+    found = [device for device in devices() if device.name == "CPU"]
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = tiny_bundle(Path(folder) / "tiny")
+        for number, device in enumerate(found):
+            with Runtime(None, device=str(device)) as runtime:
+                model = runtime.open(bundle)
+                assert model.loaded is not None  # noqa: S101  (it has no partner)
+                inputs = {"x": x}
+                cases = [
+                    Case("raw", RAW[device.backend](model.loaded.session, x)),
+                    Case("session", lambda run=model.loaded.session.run, i=inputs: run(i)),  # type: ignore[misc]
+                    Case("infer", lambda infer=model.infer, i=inputs: infer(i)),  # type: ignore[misc]
+                    Case("infer with a budget", lambda infer=model.infer, i=inputs: infer(i, budget=1.0)),  # type: ignore[misc]
+                ]
+                seconds = 1.0 if options.quick else 6.0
+                samples = measure(cases, runs=10**6, seconds=seconds, progress=lambda *_: None)
+            options.progress(number + 1, len(found))
+            medians = [[float(np.median(part)) for part in sample.rounds] for sample in samples]
+            over = [float(np.median(np.subtract(row, medians[0]))) / 1e3 for row in medians]
+            ratio = ratio_of_medians(samples[3].rounds, samples[0].rounds)
+            raw = float(np.median(medians[0])) / 1e3
+            rows.append(
+                f"{device.backend:9} raw {raw:6.2f} us   session.run +{over[1]:.2f}   infer +{over[2]:.2f}   "
+                f"infer(budget) +{over[3]:.2f} us   ratio {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+            )
+            bars.append(at_most(f"infer(budget) over raw {device.backend}", over[3], "us", AIM))
+            details[device.backend] = {
+                "engine": device.engine,
+                "raw_us": raw,
+                "over_us": over[1:],
+                "round_medians_ns": medians,
+            }
+    return Outcome(bars, rows, details)
+
+
+def _raw_onnx(session: Any, x: Array) -> Callable[[], object]:
+    engine = session._engine
+    return lambda: engine.run(["y"], {"x": x})
+
+
+def _raw_openvino(session: Any, x: Array) -> Callable[[], object]:
+    request = session._compiled.create_infer_request()
+    view, out = request.get_input_tensor(0).data, request.get_output_tensor(0).data
+
+    def call() -> Array:
+        np.copyto(view, x)
+        request.infer(share_outputs=True)
+        copied: Array = out.copy()
+        return copied
+
+    return call
+
+
+def _raw_tflite(session: Any, x: Array) -> Callable[[], object]:
+    interpreter = session._interpreter
+    interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def call() -> object:
+        interpreter.set_tensor(source, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(sink)
+
+    return call
+
+
+RAW = {"onnx": _raw_onnx, "openvino": _raw_openvino, "tflite": _raw_tflite}
+
+if __name__ == "__main__":
+    main("overhead", __doc__, run)
