@@ -28,7 +28,7 @@ from edge_runtime.errors import InputError, RemoteError, UnreachableError
 Kind = Literal["mosquitto", "iotcore"]
 
 MAX_PACKET = 64 << 20
-"""Bytes of one MQTT packet that the broker takes, at most; mosquitto tells it to every client in its CONNACK."""
+"""Bytes of one MQTT packet that a broker takes, at most. mosquitto tells every client in its CONNACK, iotcore nobody."""
 
 _PORT_TRIES = 5
 _INSTALL = "install mosquitto (Debian, Ubuntu: apt-get install mosquitto) or `pip install iotcore`, or give a broker's URL"
@@ -45,11 +45,19 @@ def find(kind: Kind) -> str | None:
     return "iotcore" if importlib.util.find_spec("iotcore") else None
 
 
-def start(host: str = "127.0.0.1", port: int = 0, *, kind: Kind | None = None, timeout: float = 20.0) -> Broker:
+def start(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    kind: Kind | None = None,
+    max_packet: int = MAX_PACKET,
+    timeout: float = 20.0,
+) -> Broker:
     """Start a broker and return when it has answered an MQTT 5 CONNECT.
 
-    `port` 0 takes a free one; `kind` None takes the first that is installed; `timeout` is in seconds. Raises InputError
-    for an address that is not loopback, UnreachableError when no broker is installed here or it does not come up.
+    `port` 0 takes a free one; `kind` None takes the first that is installed; `max_packet` is in bytes, `timeout` in
+    seconds. Raises InputError for an address that is not loopback, UnreachableError when no broker is installed here or
+    it does not come up.
     """
     _check_loopback(host)
     if kind is not None and kind not in get_args(Kind):
@@ -59,7 +67,7 @@ def start(host: str = "127.0.0.1", port: int = 0, *, kind: Kind | None = None, t
         raise UnreachableError(f"no MQTT broker ({kind or 'mosquitto, iotcore'}) is installed here: {_INSTALL}")
     deadline = time.monotonic() + timeout
     for left in reversed(range(1 if port else _PORT_TRIES)):
-        broker = Broker(chosen, host, port or _free_port(host))
+        broker = Broker(chosen, host, port or _free_port(host), max_packet)
         try:
             broker._wait_until_it_answers(deadline)
         except BaseException as error:
@@ -97,10 +105,10 @@ class Broker:
     pid: int
     """The broker's own process, to be killed in a test."""
 
-    def __init__(self, kind: Kind, host: str, port: int) -> None:
+    def __init__(self, kind: Kind, host: str, port: int, max_packet: int) -> None:
         self.kind, self.host, self.port = kind, host, port
         self.url = f"mqtt://[{host}]:{port}" if ":" in host else f"mqtt://{host}:{port}"
-        options = {"kind": kind, "program": find(kind), "host": host, "port": port, "max_packet": MAX_PACKET}
+        options = {"kind": kind, "program": find(kind), "host": host, "port": port, "max_packet": max_packet}
         # Big payloads pass through malloc's mmap threshold; past it every message costs page faults.
         environment = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)} | os.environ
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module

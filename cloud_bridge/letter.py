@@ -39,10 +39,8 @@ class Letter(msgspec.Struct, eq=False):
     """Instant of time.monotonic(): past it the letter is not sent."""
     properties: dict[str, str] = {}
     retain: bool = False
-    sent: bool = False
-    """All its bytes are the kernel's."""
-    handed: float | None = None
-    """Bytes that the peer had acknowledged when this letter began to leave (-1 when unknown); None while it waits."""
+    handed: tuple[int, int | None] | None = None
+    """The connection on which it began to leave, and the bytes that TCP had sent there before; None while it waits."""
 
     @property
     def size(self) -> int:

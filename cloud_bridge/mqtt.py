@@ -16,6 +16,7 @@ import logging
 import random
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -71,8 +72,9 @@ class Link:
         self._lock = threading.RLock()
         self._queue: deque[Letter] = deque()
         self._queued_bytes = 0
-        self._in_hand: tuple[int, Letter] | None = None
+        self._in_hand: int | None = None  # paho's number of the letter that is leaving
         self._largest = _LARGEST_PACKET
+        self._connection = 0
         self._tries = 0
         self._suback: int | None = None
         self._refusal: str | None = None
@@ -112,8 +114,8 @@ class Link:
     def take_back(self, letter: Letter) -> int:
         """Make sure that a letter that still waits is never sent; how many bytes of its body have left.
 
-        One that has begun to leave can't be stopped: MQTT knows no half packets. Its bytes are counted as far as the
-        broker's machine has acknowledged them, where the kernel tells (Linux), else as all of them.
+        One that has begun to leave can't be stopped: MQTT knows no half packets. Of its bytes those are counted that TCP
+        has sent, where the kernel tells (Linux), else all of them.
         """
         with self._lock:
             if letter.handed is None:
@@ -121,10 +123,11 @@ class Link:
                     self._queue.remove(letter)
                     self._queued_bytes -= letter.size
                 return 0
-            if letter.sent or letter.handed < 0:
+            connection, before = letter.handed
+            now = _bytes_sent(self._client.socket())
+            if connection != self._connection or before is None or now is None:
                 return letter.size
-            now = _acknowledged(self._client.socket())
-            return letter.size if now < 0 else min(letter.size, max(0, int(now - letter.handed)))
+            return min(letter.size, max(0, now - before))
 
     def unsubscribe(self) -> None:
         """Hear no more; letters can still be sent."""
@@ -196,6 +199,7 @@ class Link:
             if self._closed:
                 return
             self._tries = 0
+            self._connection += 1
             self.up.set()
         _log.info("%s: connected", self.address.name)
         self._rise()
@@ -245,8 +249,7 @@ class Link:
 
     def _on_publish(self, client: Client, _: Any, mid: int, reason: ReasonCode, properties: Properties | None) -> None:
         with self._lock:
-            if self._in_hand is not None and self._in_hand[0] == mid:
-                self._in_hand[1].sent = True
+            if self._in_hand == mid:
                 self._in_hand = None
                 self._advance()
 
@@ -259,10 +262,10 @@ class Link:
 
     def _hand(self, letter: Letter) -> None:
         properties = pack(letter, time.monotonic())
-        letter.handed = _acknowledged(self._client.socket())
+        letter.handed = self._connection, _bytes_sent(self._client.socket())
         info = self._client.publish(letter.topic, _bytes(letter.message.body), 0, letter.retain, properties)
         if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._in_hand = info.mid, letter
+            self._in_hand = info.mid
 
     def _forget(self) -> None:
         self._queue.clear()
@@ -284,13 +287,13 @@ def _tune_socket(client: Client, _: Any, link: Any) -> None:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
 
 
-def _acknowledged(link: Any) -> float:
-    """Bytes that the peer's kernel has acknowledged on this connection; -1 where ours does not tell."""
+def _bytes_sent(link: Any) -> int | None:
+    """Bytes that TCP has sent on this connection, not counting what it sent again; None where the kernel does not tell."""
     if link is None or not sys.platform.startswith("linux"):
-        return -1.0
-    try:
-        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
-    except OSError:
-        return -1.0
-    # struct tcp_info of linux/tcp.h: tcpi_bytes_acked, since Linux 4.1.
-    return float(int.from_bytes(info[120:128], sys.byteorder)) if len(info) == 128 else -1.0
+        return None
+    with contextlib.suppress(OSError):
+        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 216)
+        if len(info) == 216:  # tcpi_bytes_sent and tcpi_bytes_retrans of linux/tcp.h, since Linux 4.19
+            sent, again = struct.unpack_from("=QQ", info, 200)
+            return int(sent - again)
+    return None

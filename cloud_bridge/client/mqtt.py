@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -71,6 +72,10 @@ class MqttRemote:
     def name(self) -> str:
         """The URL without credentials."""
         return self._link.address.name
+
+    def up(self) -> bool:
+        """Whether there is a connection now. It says nothing of the workers behind it."""
+        return self._link.up.is_set()
 
     def send(self, call: Call, *, deadline: float) -> MqttPending:
         """Start a call and return at once; see `Remote.send`.
@@ -149,6 +154,12 @@ class MqttRemote:
         with self._lock:
             self._pending.pop(pending.correlation, None)
 
+    def tell_cancelled(self, pending: MqttPending) -> None:
+        """Let the worker drop it, if it still waits there."""
+        topic = self._topics.cancel(self.thing)
+        with contextlib.suppress(EdgeError):  # it is a courtesy; the deadline ends the call as well
+            self._link.post(Letter(topic, Message(b""), pending.correlation, deadline=pending.deadline))
+
     def take_back(self, letter: Letter) -> int:
         """See `Link.take_back`."""
         return self._link.take_back(letter)
@@ -219,7 +230,8 @@ class MqttPending:
         if self._left is None:
             self._left = self._remote.take_back(self._letter)
             self._remote.forget(self)
-            self.settle(CancelledError("the call was cancelled"))
+            if self.settle(CancelledError("the call was cancelled")) and self._letter.handed is not None:
+                self._remote.tell_cancelled(self)
         return self._left
 
     def expire(self) -> None:
@@ -228,12 +240,14 @@ class MqttPending:
         self._remote.take_back(self._letter)
         self.settle(LateError("the deadline passed before an answer came"))
 
-    def settle(self, outcome: Received | RemoteError) -> None:
+    def settle(self, outcome: Received | RemoteError) -> bool:
         """Keep what came of it, unless something has before. An answer is read by the thread that wants it."""
         with self._lock:
-            if self._outcome is None:
+            first = self._outcome is None
+            if first:
                 self._outcome = outcome
         self._settled.set()
+        return first
 
 
 def _answer(received: Received, decode: Callable[[Message], Reply]) -> Reply | RemoteError:

@@ -8,12 +8,13 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future
+from typing import TypeAlias
 
 import msgspec
 from paho.mqtt.client import MQTTMessage
 
 from cloud_bridge.endpoint.service import Answer, Service
-from cloud_bridge.letter import MODEL_VERSION, STATUS, Letter, Received, correlation_of, read, shorten
+from cloud_bridge.letter import MODEL_VERSION, STATUS, Letter, Received, correlation_of, new_id, read, shorten
 from cloud_bridge.mqtt import Link
 from cloud_bridge.protocol.message import JSON, Message, remaining
 from cloud_bridge.protocol.oip import encode_error
@@ -28,6 +29,9 @@ GRACE = 5.0
 
 _REMEMBERED = 4096  # requests; MQTT may deliver one twice
 _MAX_CORRELATION = 64
+
+Key: TypeAlias = tuple[str, bytes]
+"""A request: its thing and its correlation data."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +52,13 @@ class Worker:
         self.id = f"worker-{secrets.token_hex(8)}"
         self._service = service
         self._topics = Topics(address.root)
-        self._seen: OrderedDict[tuple[str, bytes], None] = OrderedDict()
-        self._under_way = 0
+        self._seen: OrderedDict[Key, None] = OrderedDict()
+        self._under_way: dict[Key, Future[Answer]] = {}
         self._idle = threading.Condition()
         self._link = Link(
             address,
             self.id,
-            [self._topics.requests(pool)],
+            [self._topics.requests(pool), self._topics.cancel("+")],
             hear=self._hear,
             rise=lambda: self._post(self._status("ready")),
             will=self._status("lost"),
@@ -75,7 +79,7 @@ class Worker:
         """Take no more requests, let those under way end, tell it and disconnect. Safe to repeat."""
         self._link.unsubscribe()
         with self._idle:
-            self._idle.wait_for(lambda: self._under_way == 0, GRACE)
+            self._idle.wait_for(lambda: not self._under_way, GRACE)
         self._link.close(last=self._status("disconnected"))
 
     def _status(self, state: str) -> Letter:
@@ -84,14 +88,16 @@ class Worker:
 
     def _hear(self, incoming: MQTTMessage) -> None:
         arrived = time.monotonic()
+        leaver = self._topics.parse_cancel(incoming.topic)
+        if leaver is not None:
+            self._cancel(leaver, correlation_of(incoming))
+            return
         try:
             model, thing = self._topics.parse_request(incoming.topic)
         except ProtocolError as error:
-            _log.warning("%s: %s: passed over", self.name, error)  # nobody to answer
+            _log.info("%s: passed over: %s", self.name, error)  # there is nobody to answer
             return
         correlation = correlation_of(incoming)
-        if correlation is not None and self._seen_before(thing, correlation):
-            return
         try:
             received = self._check(incoming, thing)
             message = shorten(received)
@@ -99,14 +105,23 @@ class Worker:
         except ProtocolError as error:
             self._answer(thing, correlation, None, Answer(*encode_error(error)))
             return
+        if correlation and self._seen_before((thing, correlation)):
+            return
         deadline = None if budget is None else arrived + budget
         if model == PROBE:
             self._answer(thing, correlation, deadline, Answer(200, Message(b"")))
             return
-        with self._idle:
-            self._under_way += 1
+        key = thing, correlation or new_id()
         future = self._service.submit(model, received.properties.get(MODEL_VERSION), message, received=arrived)
-        future.add_done_callback(lambda done: self._finish(thing, correlation, deadline, done))
+        with self._idle:
+            self._under_way[key] = future
+        future.add_done_callback(lambda done: self._finish(key, correlation, deadline, done))
+
+    def _cancel(self, thing: str, correlation: bytes | None) -> None:
+        with self._idle:
+            future = self._under_way.get((thing, correlation or b""))
+        if future is not None:
+            future.cancel()
 
     def _check(self, incoming: MQTTMessage, thing: str) -> Received:
         received = read(incoming)
@@ -117,8 +132,7 @@ class Worker:
             raise ProtocolError(f"the response topic of {thing} is {self._topics.reply(thing)} and no other")
         return received
 
-    def _seen_before(self, thing: str, correlation: bytes) -> bool:
-        key = thing, correlation
+    def _seen_before(self, key: Key) -> bool:
         if key in self._seen:
             return True
         self._seen[key] = None
@@ -126,13 +140,13 @@ class Worker:
             self._seen.popitem(last=False)
         return False
 
-    def _finish(self, thing: str, correlation: bytes | None, deadline: float | None, done: Future[Answer]) -> None:
+    def _finish(self, key: Key, correlation: bytes | None, deadline: float | None, done: Future[Answer]) -> None:
         try:
             if not done.cancelled():
-                self._answer(thing, correlation, deadline, done.result())
+                self._answer(key[0], correlation, deadline, done.result())
         finally:
             with self._idle:
-                self._under_way -= 1
+                del self._under_way[key]
                 self._idle.notify_all()
 
     def _answer(self, thing: str, correlation: bytes | None, deadline: float | None, answer: Answer) -> None:

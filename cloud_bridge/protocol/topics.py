@@ -1,8 +1,9 @@
 """Where things are said on an MQTT broker: its URL, and the topics below a root. Pure.
 
-    {root}/infer/{model}/{thing}       device -> endpoint   a request; workers take it from a shared subscription
-    {root}/things/{thing}/infer-rsp    endpoint -> device   its answer: always this topic, whatever a request asks for
-    {root}/workers/{worker}/status     worker -> all        retained: {"state": "ready" | "lost" | "disconnected"}
+    {root}/infer/{model}/{thing}      device -> a worker     a request; workers take it from a shared subscription
+    {root}/things/{thing}/infer-rsp   worker -> device       its answer: always this topic, whatever the request says
+    {root}/cancel/{thing}             device -> all workers  the request with this correlation is not wanted any more
+    {root}/workers/{worker}/status    worker -> all          retained: {"state": "ready" | "lost" | "disconnected"}
 
 `thing` is the device's name on the broker. An access list can pin it to the user (`pattern write edge/v1/infer/+/%u`,
 `pattern read edge/v1/things/%u/#`), which is why an answer's topic is made from the request's and not from a property.
@@ -104,6 +105,10 @@ class Topics(msgspec.Struct, frozen=True):
         """Where `thing` hears its answers."""
         return f"{self.root}/things/{thing}/infer-rsp"
 
+    def cancel(self, thing: str) -> str:
+        """Where `thing` takes back a request."""
+        return f"{self.root}/cancel/{thing}"
+
     def status(self, worker: str) -> str:
         """Where a worker tells whether it takes requests."""
         return f"{self.root}/workers/{worker}/status"
@@ -118,6 +123,11 @@ class Topics(msgspec.Struct, frozen=True):
         if model != PROBE and not _MODEL.fullmatch(model):
             raise ProtocolError(f"{model[:80]!r} is no model's name")
         return model, thing
+
+    def parse_cancel(self, topic: str) -> str | None:
+        """The thing of a cancel's topic; None for any other topic."""
+        head, _, thing = topic.rpartition("/")
+        return thing if head == f"{self.root}/cancel" and _SEGMENT.fullmatch(thing) else None
 
     def parse_status(self, topic: str) -> str:
         """The worker of a status topic. ProtocolError when it is none."""

@@ -8,22 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import get_args
 
 import pytest
 
 from cloud_bridge import broker
 from edge_runtime.errors import InputError, UnreachableError
-
-
-def eventually(check: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Wait for something that happens by itself."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
+from tests.system.mqtt_parts import eventually, need
 
 
 def gone(pid: int) -> bool:
@@ -40,12 +31,7 @@ def gone(pid: int) -> bool:
 
 @pytest.fixture(params=get_args(broker.Kind))
 def kind(request: pytest.FixtureRequest) -> broker.Kind:
-    name: broker.Kind = request.param
-    if not broker.find(name):
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed, and CI must have it")
-        pytest.skip(f"{name} is not installed here")
-    return name
+    return need(request.param)
 
 
 def test_starts_answers_and_stops(kind: broker.Kind) -> None:
