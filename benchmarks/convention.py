@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Self
 
 import msgspec
 from tqdm import tqdm
@@ -59,6 +59,8 @@ class Options(msgspec.Struct, frozen=True):
     """Where the model bundles are."""
     progress: Callable[[int, int], Any]
     """To be told how much is done, of how much."""
+    own: Mapping[str, Any] = {}
+    """The options that this benchmark alone has, by name."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -81,14 +83,20 @@ class _Record(msgspec.Struct, frozen=True):
     details: Any
 
 
-def main(name: str, doc: str | None, run: Callable[[Options], Outcome], argv: Sequence[str] | None = None) -> NoReturn:
-    """Parse the command line, run, print, write the JSON, and exit with the status that says how it went."""
-    arguments = _parser(name, doc).parse_args(argv)
+def main(
+    name: str, doc: str | None, run: Callable[[Options], Outcome], argv: Sequence[str] | None = None, *,
+    add: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+) -> NoReturn:  # fmt: skip
+    """Parse the command line, run, print, write the JSON, and exit with the status that says how it went. `add` adds
+    options to the convention's; they arrive in `Options.own`."""
+    parser = _parser(name, doc)
+    add(parser)
+    arguments = parser.parse_args(argv)
     began, environment = datetime.now(UTC), fingerprint()
     start = time.monotonic()
     try:
-        with tqdm(desc=name, leave=False, disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}") as shown:
-            outcome = run(Options(arguments.quick, arguments.store, lambda done, total: _show(shown, done, total)))
+        with _Shown(name) as shown:
+            outcome = run(Options(arguments.quick, arguments.store, shown.show, vars(arguments)))
     except EdgeError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -144,6 +152,28 @@ def _write(name: str, path: Path, record: _Record) -> None:
         sys.exit(2)
 
 
-def _show(shown: Any, done: int, total: int) -> None:
-    shown.total = total
-    shown.update(done - shown.n)
+class _Shown:
+    """A bar on a terminal, from the first that is told of progress: a benchmark may have a better picture of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Any = None
+
+    def show(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                desc=self._name,
+                total=total,
+                leave=False,
+                disable=None,
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}",
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

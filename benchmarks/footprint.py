@@ -1,8 +1,8 @@
 """What the runtime costs a process before it does anything: import time, resident memory, and the first inference.
 
-Each figure is of a fresh process, and the processes take turns: numpy alone, numpy and edge_runtime, and for each engine the
-first inference of basic-pitch through the engine's own API and through the runtime. The time of a first inference runs from
-opening the model to having the answer, the engine's import included in both; importing numpy and edge_runtime is the other
+Each figure is of a fresh process, and the processes take turns: numpy alone, numpy and edge_runtime, and for each engine
+the first inference of basic-pitch through the engine's own API and through the runtime. The time of a first inference runs
+from opening the model to having the answer, the engine's import included in both; importing edge_runtime is the other
 figure. Memory is the resident set when the answer is there.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 

@@ -1,0 +1,163 @@
+"""The two commands, as a shell runs them: output, exit statuses, help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.tiny import tiny_bundle
+
+COMMANDS = {
+    "edge_runtime.cli": ("devices", "list", "run", "install", "activate", "rollback", "bench", "optimize"),
+    "cloud_bridge.cli": ("serve", "broker", "health"),
+}
+
+
+def shell(module: str, *arguments: str | Path, status: int = 0) -> str:
+    """Run a command, hold it to its exit status, and return what it printed (standard error when it failed)."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if status > 1 else done.stdout
+
+
+def edge(*arguments: str | Path, status: int = 0) -> str:
+    return shell("edge_runtime.cli", *arguments, status=status)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle that adds one."""
+    return tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle").folder
+
+
+@pytest.fixture
+def x(tmp_path: Path) -> Path:
+    """An input for it."""
+    np.save(tmp_path / "x.npy", np.arange(10, dtype=np.float32)[None])
+    return tmp_path / "x.npy"
+
+
+@pytest.mark.parametrize(("module", "command"), [(m, c) for m, commands in COMMANDS.items() for c in commands])
+def test_every_command_helps_with_an_example(module: str, command: str) -> None:
+    """And names its exit statuses."""
+    text = shell(module, command, "--help")
+    assert "example:" in text
+    assert "exit status:" in text
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_no_command_is_wrong_use(module: str) -> None:
+    """Exit status 2, with the commands named."""
+    assert "COMMAND" in shell(module, status=2)
+
+
+def test_devices_names_every_engine_here() -> None:
+    """As a table, and as JSON for scripts."""
+    rows = json.loads(edge("devices", "--json"))
+    assert {row["backend"] for row in rows} == {"onnx", "openvino", "tflite"}
+    assert all(row["device"] and row["engine"] for row in rows)
+    assert "onnx:CPU" in edge("devices")
+
+
+@pytest.mark.parametrize("device", ["onnx", "openvino", "tflite:CPU"])
+def test_run_answers_from_a_bundles_folder(tiny: Path, x: Path, tmp_path: Path, device: str) -> None:
+    """On the engine that was asked for, with the outputs written where asked."""
+    out = tmp_path / "out.npz"
+    printed = json.loads(edge("run", tiny, "--input", f"x={x}", "--budget", "5s", "--device", device, "--output", out, "--json"))
+    assert printed["target"] == "local"
+    assert printed["met"]
+    assert printed["outputs"] == {"y": {"dtype": "float32", "shape": [1, 10]}}
+    assert np.load(out)["y"].tolist() == [[float(i + 1) for i in range(10)]]
+
+
+def test_run_says_where_and_why(tiny: Path, x: Path) -> None:
+    """In words, for people."""
+    text = edge("run", tiny, "--input", f"x={x}", "--budget", "5s")
+    assert text.startswith("local: fp32-")
+    assert "why:" in text
+    assert "(met)" in text
+
+
+def test_a_missed_budget_is_exit_status_1(tiny: Path, x: Path) -> None:
+    """The answer is printed all the same."""
+    assert "MISSED" in edge("run", tiny, "--input", f"x={x}", "--budget", "0.0000001ms", status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("run", "TINY"), 2, "no --input was given; tiny takes x float32 [1, 10]"),
+        (("run", "TINY", "--input", "x=none.npy"), 2, "none.npy"),
+        (("run", "TINY", "--input", "y=X"), 2, "missing: x; unknown: y"),
+        (("run", "TINY", "--input", "x=X", "--budget", "soon"), 2, "write 50ms"),
+        (("run", "TINY", "--input", "x=X", "--budget", "-1s"), 2, "no time above zero"),
+        (("run", "TINY", "--input", "x=X", "--device", "onnx:GPU"), 4, "onnx:GPU"),
+        (("run", "TINY", "--input", "x=X", "--cloud", "ftp://x"), 2, "ftp"),
+        (("run", "no_such_model", "--input", "x=X"), 3, "no_such_model"),
+        (("bench", "no_such_model"), 3, "no_such_model"),
+        (("install", "no/such/folder"), 3, "no/such/folder"),
+        (("rollback", "tiny"), 3, "tiny"),
+        (("activate", "tiny"), 2, "NAME@VERSION"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_an_exit_status(
+    tiny: Path, x: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str
+) -> None:
+    """Input 2, bundle 3, engine 4: and never a traceback."""
+    (tmp_path / "store").mkdir()
+    given = [a.replace("TINY", str(tiny)).replace("X", str(x)) if a.endswith(("TINY", "X")) else a for a in arguments]
+    said = edge(*given, "--store", tmp_path / "store", status=status)
+    assert says in said
+
+
+def test_a_bundle_is_installed_listed_activated_and_rolled_back(tiny: Path, tmp_path: Path, x: Path) -> None:
+    """The life of a version in a store."""
+    store = tmp_path / "store"
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    for file in tiny.iterdir():
+        (newer / file.name).write_bytes(file.read_bytes().replace(b'"version": "1.0"', b'"version": "1.1"'))
+    edge("install", tiny, "--store", store)
+    edge("install", newer, "--no-activate", "--store", store)
+    rows = json.loads(edge("list", "--json", "--store", store))
+    assert [(row["version"], row["active"]) for row in rows] == [("1.0", True), ("1.1", False)]
+    assert "1.1 is active" in edge("activate", "tiny@1.1", "--store", store)
+    assert "1.0 is active" in edge("rollback", "tiny", "--store", store)
+    assert "tiny" in edge("list", "--store", store)
+    edge("run", "tiny@1.1", "--input", f"x={x}", "--store", store)
+
+
+def test_bench_writes_its_reports_and_the_profile_that_the_runtime_uses(tiny: Path, tmp_path: Path, x: Path) -> None:
+    """JSON with raw values, one self-contained page, and a choice of engine by what was measured."""
+    store = tmp_path / "store"
+    edge("install", tiny, "--store", store)
+    page, data = tmp_path / "out.html", tmp_path / "out.json"
+    printed = edge(
+        "bench", "tiny", "--runs", "30", "--seconds", "0.3", "--report", page, "--json", data, "--profile", "--store", store
+    )
+    assert "tiny" in printed
+    entries = json.loads(data.read_bytes())["entries"]
+    assert len(entries) == 3
+    assert "<svg" in page.read_text()
+    assert "http://" not in page.read_text().replace("http://www.w3.org", "")
+    fastest = min(entries, key=lambda entry: entry["percentiles"][0]["value"])
+    used = json.loads(edge("run", "tiny", "--input", f"x={x}", "--json", "--store", store))
+    assert used["engine"] == fastest["engine"]
+
+
+def test_health_of_nobody_is_exit_status_5() -> None:
+    """Nobody listens on port 9 of this machine."""
+    told = subprocess.run(
+        [sys.executable, "-m", "cloud_bridge.cli", "health", "http://127.0.0.1:9", "--timeout", "1", "--json"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == 5
+    assert json.loads(told.stdout)["healthy"] is False
