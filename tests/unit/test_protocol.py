@@ -120,7 +120,7 @@ class TestOnTheWire:
 
     def test_unaligned_tensors_are_copied(self) -> None:
         """A tensor that lies at an odd place comes out aligned, as engines want it."""
-        inputs = {"a": np.array([1], np.uint8), "x": np.array([1.5], np.float64)}
+        inputs: dict[str, Array] = {"a": np.array([1], np.uint8), "x": np.array([1.5], np.float64)}
         array = oip.decode_request(oip.encode_request(Call("m", inputs))).inputs["x"]
         assert array.flags.aligned
         assert array.tolist() == [1.5]

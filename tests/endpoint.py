@@ -1,0 +1,52 @@
+"""An endpoint as a process of its own, as `cloud-bridge serve` starts it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Endpoint:
+    """A running endpoint."""
+
+    def __init__(self, process: subprocess.Popen[str], announced: dict[str, Any]) -> None:
+        self.process = process
+        self.announced = announced
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP face is."""
+        return str(self.announced["http"])
+
+
+@contextmanager
+def endpoint(store: Path, *, http: str | None = "127.0.0.1:0", mqtt: str | None = None) -> Iterator[Endpoint]:
+    """Start an endpoint, wait until it says that it is ready, and stop it in the end. It must say nothing on stderr."""
+    faces = (["--http", http] if http else []) + (["--mqtt", mqtt] if mqtt else [])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), *faces, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the endpoint did not start: {process.communicate()[1]}")
+        yield Endpoint(process, json.loads(line))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            errors = process.communicate(timeout=30)[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+    assert not errors, errors
