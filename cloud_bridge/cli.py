@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge_runtime.errors import InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `cloud-bridge`."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     return run_command(_parser(), argv)
 
 

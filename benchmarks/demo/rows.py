@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Timer
 from time import monotonic
+from typing import TypeVar
 
 import msgspec
 
@@ -18,18 +19,20 @@ from edge_runtime.values import Array
 from models.pipelines import listen, parity, read, score, sources
 from models.pipelines.model import Direct
 
-SEARCH_BUDGET = 1.0
-"""Seconds to find the lines of a page, on the device."""
-LINE_BUDGET = 0.5
-"""Seconds to read one line, wherever."""
+BUDGET = 0.5
+"""Seconds to find the lines of a page, and to read one line, wherever."""
 FRAME_BUDGET = listen.FRAME / listen.RATE
 """Seconds to hear one frame: it must be done before the next is there."""
 WINDOW_BUDGET = 1.0
 """Seconds for one window of the parity net."""
 
+KILL_AFTER = 0.01
+"""Seconds into a call that a process is killed: the shortest takes more than twice as long."""
+
 WORST_CER = 0.01
 LEAST_F1 = 0.98
 
+T = TypeVar("T")
 Told = Callable[[int, int], object]
 """Told how many steps of the row are done, and of how many."""
 
@@ -100,20 +103,23 @@ def read_row(
             runtime.remote.health(10.0)  # a link that is just being made is no reason to read the first line here
         start = monotonic()
 
-        def keep(result: Result) -> None:
-            calls.append(Call(monotonic() - start - result.elapsed, result.elapsed, result.budget or 0.0, result.target))
+        def timed(answer: Callable[[], T], result_of: Callable[[T], Result]) -> T:
+            at = monotonic() - start
+            answered = answer()
+            result = result_of(answered)
+            calls.append(Call(at, result.elapsed, result.budget or 0.0, result.target))
+            return answered
 
         for number in range(pages):
-            lines, search = read.find_lines(page.image, detector, budget=SEARCH_BUDGET)
-            keep(search)
+            lines, search = timed(lambda: read.find_lines(page.image, detector, budget=BUDGET), lambda found: found[1])
             if kill is not None and number == pages // 3:
                 _kill_soon(kill[1], killed, start)
-            readings = [read.read_line(line.crop, reader, page.labels, budget=LINE_BUDGET) for line in lines]
-            for reading in readings:
-                keep(reading.result)
-                readers[_where(reading.result)] += 1
-            found = read.Page(lines, tuple(readings), search)
-            texts.append(found.text)
+            readings = [
+                timed(lambda crop=line.crop: read.read_line(crop, reader, page.labels, budget=BUDGET), lambda r: r.result)  # type: ignore[misc]
+                for line in lines
+            ]
+            readers.update(_where(reading.result) for reading in readings)
+            texts.append(read.Page(lines, tuple(readings), search).text)
             told(number + 1, pages)
     errors = max((score.compare_text(text, page.truth) for text in texts), key=lambda e: e.rate)
     read_by = ", ".join(f"{count} by {where}" for where, count in readers.most_common())
@@ -181,9 +187,10 @@ def _through(bundle: Bundle, candidate: Candidate, windows: Sequence[Array]) -> 
     start = monotonic()
     results, calls = [], []
     for window in windows:
+        at = monotonic() - start
         result = model.infer({"audio": window}, budget=WINDOW_BUDGET)
         results.append(result)
-        calls.append(Call(monotonic() - start - result.elapsed, result.elapsed, WINDOW_BUDGET, "local"))
+        calls.append(Call(at, result.elapsed, WINDOW_BUDGET, "local"))
     session.close()
     return results, tuple(calls)
 
@@ -195,7 +202,7 @@ def _kill_soon(kill: Callable[[], None], killed: list[float], start: float) -> N
         kill()
         killed.append(monotonic() - start)
 
-    Timer(0.05, act).start()
+    Timer(KILL_AFTER, act).start()
 
 
 def _where(result: Result) -> str:
