@@ -76,6 +76,13 @@ def copy(contents: Contents, file: File, target: Path) -> None:
         os.fsync(sink.fileno())
 
 
+def file_of(folder: Path, path: str) -> File:
+    """What a manifest says of the file that lies there now."""
+    with (folder / path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return File(path, digest, file.tell())
+
+
 def check(file: File, source: BinaryIO, sink: BinaryIO | None = None) -> None:
     """Read a file to its end, into `sink` if there is one; DigestError unless size and sha256 are those of the manifest."""
     digest, left = hashlib.sha256(), file.size

@@ -1,0 +1,129 @@
+"""From recipes to installed bundles."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+import msgspec
+
+from edge_runtime.bundles.archive import file_of
+from edge_runtime.bundles.bundle import Bundle, read_bundle
+from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
+from edge_runtime.bundles.store import Store
+from edge_runtime.errors import BundleError, DigestError, EngineMissingError
+from edge_runtime.optimize import INT8, Gate, Progress, Verdict, optimize
+from edge_runtime.values import Tensors
+from models import recipe as recipes
+from models.recipe import Labels, Recipe
+
+LABELS = "labels.txt"
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A bundle that is in the store now."""
+
+    bundle: Bundle
+    fresh: bool
+    """Whether it was built; False when it was there already."""
+    verdicts: tuple[Verdict, ...] = ()
+    """On its int8 variant, by engine, if one was made just now."""
+
+
+class Calibration(Protocol):
+    """A model's `calibration.py`."""
+
+    def samples(self, packages: Path) -> Sequence[Tensors]:
+        """What to calibrate with."""
+        ...
+
+    def gate(self, packages: Path, tolerance: float) -> Gate:
+        """What to judge by: none of the samples."""
+        ...
+
+
+def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lambda done, total: None) -> Built:
+    """Make a recipe's bundle from the packages and install it; what is in the store already, and whole, is left alone.
+
+    An int8 variant that its gate refuses is left out, and the verdicts say why. Raises BundleError, also for a package that
+    is missing or is another version, and what `optimize` raises.
+    """
+    for carried in recipe.carried:
+        recipes.check(carried, packages)
+    with tempfile.TemporaryDirectory(prefix="bundle-") as room:
+        plain = Path(room, "plain")
+        manifest = _gather(recipe, packages, plain)
+        there = _installed(manifest, store)
+        if there is not None:
+            return Built(there, fresh=False)
+        if recipe.int8 is None:
+            return Built(store.install(plain), fresh=True)
+        calibration = _calibration(recipe.name)
+        outcome = optimize(
+            read_bundle(plain),
+            calibration.samples(packages),
+            calibration.gate(packages, recipe.int8.tolerance),
+            out=Path(room, "with-int8"),
+            quantization=recipe.int8.quantization,
+            progress=progress,
+        )
+        made = plain if outcome.bundle is None else outcome.bundle.folder
+        return Built(store.install(made), fresh=True, verdicts=outcome.verdicts)
+
+
+def _gather(recipe: Recipe, packages: Path, folder: Path) -> Manifest:
+    """The bundle's folder without int8: the package's files under plain names, labels, and the manifest."""
+    folder.mkdir()
+    files = {}
+    for part in recipe.variants:
+        name = f"{recipe.name}.{part.precision}{Path(part.file).suffix}"
+        shutil.copyfile(packages / part.file, folder / name)
+        files[part.file] = file_of(folder, name)
+    if recipe.labels is not None:
+        text = _labels(recipe.labels, packages / recipe.variants[0].file)
+        (folder / LABELS).write_bytes(text.encode())
+    manifest = recipe.manifest(files, None if recipe.labels is None else file_of(folder, LABELS))
+    (folder / MANIFEST).write_bytes(encode(manifest))
+    return manifest
+
+
+def _labels(labels: Labels, model: Path) -> str:
+    try:
+        import onnx
+    except ImportError as error:
+        raise EngineMissingError(f"onnx is needed to read labels ({error}): pip install 'edge-runtime[zoo]'") from error
+    metadata = {row.key: row.value for row in onnx.load(str(model), load_external_data=False).metadata_props}
+    if labels.metadata not in metadata:
+        raise BundleError(f"{model} has no {labels.metadata!r} in its metadata; it has {', '.join(metadata) or 'none'}")
+    return "\n".join((*labels.before, *metadata[labels.metadata].split("\n"), *labels.after)) + "\n"
+
+
+def _installed(manifest: Manifest, store: Store) -> Bundle | None:
+    """The bundle in the store, if it is this recipe's, and whole, and active."""
+    if manifest.version not in store.versions(manifest.name):
+        return None
+    bundle = store.bundle(manifest.name, manifest.version)
+    before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name != INT8)
+    if msgspec.structs.replace(bundle.manifest, variants=before_int8) != manifest:
+        raise BundleError(
+            f"{manifest.name} {manifest.version} in {store.path} is not what its recipe makes now: "
+            "raise the recipe's version, or remove the store and build it anew"
+        )
+    try:
+        store.verify(bundle)
+    except DigestError:
+        return None
+    return store.activate(manifest.name, manifest.version)
+
+
+def _calibration(name: str) -> Calibration:
+    try:
+        return cast("Calibration", import_module(f"models.{name}.calibration"))
+    except ImportError as error:
+        raise EngineMissingError(
+            f"the calibration of {name} needs a package ({error}): pip install 'edge-runtime[demo]'"
+        ) from error
