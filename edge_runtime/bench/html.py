@@ -35,7 +35,7 @@ _HOW = (
     "Each candidate was first loaded and run once in a process of its own, for its cold start and memory. Those that ran "
     "were then opened together in one process, warmed up, and took turns in short rounds in a random order, so that a "
     "change of the machine's clock meets all of them alike. The first runs of each turn are kept apart, and the garbage "
-    "collector ran between turns only.\n\nPercentiles are nearest ranks. Their intervals come from order statistics and "
+    "collector ran between rounds only.\n\nPercentiles are nearest ranks. Their intervals come from order statistics and "
     "assume nothing of the distribution's shape; the interval of a ratio of medians is a bootstrap over whole rounds. "
     "Where an interval includes no difference, none is claimed. Times compare inside one report; between two machines or "
     "two days they do not."

@@ -3,7 +3,7 @@
 Three effects that spoil a naive loop, and what is done about them. The machine's clock drifts by tens of percent over
 seconds: cases take turns in short rounds, in an order drawn anew for each, so drift meets all of them alike. An engine's
 threads go on spinning for a while after a run, and caches are cold after a change of case: each turn begins with settling
-runs that are kept apart. The garbage collector stops the world at random: it runs between turns, never inside one.
+runs that are kept apart. The garbage collector stops the world at random: it runs between rounds, never inside one.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def measure(
         while active := [t for t in turns if t.error is None and t.count < runs and t.total < seconds * 1e9]:
             number = max(len(t.rounds) for t in turns)
             order.shuffle(active)
+            gc.collect()
             for turn in active:
-                gc.collect()
                 with _caught(turn):
                     limit = min(seconds / ROUNDS, seconds - turn.total / 1e9)
                     turn.turn(min(-(-runs // ROUNDS), runs - turn.count), limit, warmup)

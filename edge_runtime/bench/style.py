@@ -22,8 +22,8 @@ section{padding:34px 0 6px;border-top:1px solid var(--line);margin-top:34px}
 nav{display:flex;flex-wrap:wrap;gap:6px 18px;font-size:14px;margin-top:22px}
 nav a{color:var(--accent);text-decoration:none}nav a:hover{text-decoration:underline}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:14px}
-.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
-.card.good,.card.best{border-top:3px solid var(--good)}.card.bad{border-top:3px solid var(--bad)}
+.card{background:var(--card);border:1px solid var(--line);border-top-width:3px;border-radius:10px;padding:12px 16px 14px}
+.card.good,.card.best{border-top-color:var(--good)}.card.bad{border-top-color:var(--bad)}
 .card .name{font-size:14px;font-weight:600;color:var(--soft);overflow-wrap:anywhere}
 .card .big{font-size:28px;font-weight:650;letter-spacing:-.02em;line-height:1.25;font-variant-numeric:tabular-nums}
 .card .what{font-size:14px;color:var(--soft);line-height:1.4}
