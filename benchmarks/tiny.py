@@ -18,15 +18,17 @@ SHAPE = (1, 10)
 SIGNATURE = Signature(inputs=(TensorSpec("x", "float32", SHAPE),), outputs=(TensorSpec("y", "float32", SHAPE),))
 
 
-def tiny_bundle(folder: Path) -> Bundle:
-    """The bundle "tiny" in this (empty or new) folder."""
+def tiny_bundle(folder: Path, *, partner: str | None = None) -> Bundle:
+    """The bundle "tiny" in this (empty or new) folder; with a `partner` it may be asked of a cloud."""
     folder.mkdir(parents=True, exist_ok=True)
     variants = []
     for format_, data in (("onnx", onnx_add()), ("tflite", tflite_add())):
         path = f"add.{format_}"
         (folder / path).write_bytes(data)
         variants.append(Variant(f"fp32-{format_}", format_, "fp32", (File(path, sha256(data).hexdigest(), len(data)),)))
-    manifest = Manifest(name="tiny", version="1.0", task="add one", signature=SIGNATURE, variants=tuple(variants))
+    manifest = Manifest(
+        name="tiny", version="1.0", task="add one", signature=SIGNATURE, variants=tuple(variants), partner=partner
+    )
     (folder / MANIFEST).write_bytes(encode(manifest))
     return Bundle(manifest, folder)
 

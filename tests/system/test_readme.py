@@ -1,0 +1,111 @@
+"""What the README shows, run as it stands: every Python snippet, and every line of the shell listing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+LISTING = re.search(r"## From a shell\n\n```\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("#")[0].strip() for line in (LISTING.group(1) if LISTING else "").splitlines() if line.strip()]
+SERVERS = [line for line in LINES if line.startswith(("cloud-bridge broker", "cloud-bridge serve"))]
+CALLS = [line for line in LINES if line not in SERVERS]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
+    """A folder as the README's reader has it: a store, and a few inputs."""
+    here = tmp_path_factory.mktemp("readme")
+    shutil.copytree(store, here / "store")
+    np.save(here / "line.npy", np.zeros((1, 3, 48, 320), np.float32))
+    (here / "samples").mkdir()
+    dice = np.random.default_rng(0)
+    for number in range(8):
+        sound = 0.1 * dice.standard_normal((1, 43844, 1), dtype=np.float32)
+        np.savez(here / "samples" / f"{number}.npz", audio=sound)
+    return here
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, str]:
+    """Free ports in the place of the README's."""
+    return {"8000": str(free_port()), "1883": str(free_port())}
+
+
+def real(text: str, ports: dict[str, str]) -> str:
+    """A line of the README with free ports."""
+    for shown, free in ports.items():
+        text = re.sub(rf"\b{shown}\b", free, text)
+    return text
+
+
+def command(line: str, ports: dict[str, str]) -> list[str]:
+    """What a line starts, in this environment."""
+    program, *arguments = shlex.split(real(line, ports))
+    return [str(Path(sys.executable).parent / program), *arguments]
+
+
+@pytest.fixture(scope="module")
+def servers(folder: Path, ports: dict[str, str]) -> Iterator[None]:
+    """The README's broker and endpoint, each ready before the next thing begins."""
+    started = []
+    for line in SERVERS:
+        process = subprocess.Popen(command(line, ports), cwd=folder, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline(), f"{line}: it said nothing before it ended"
+    yield
+    for process in reversed(started):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_the_readme_has_what_is_tested_here() -> None:
+    """A change of its form must not empty this file."""
+    assert len(SNIPPETS) >= 3
+    assert len(SERVERS) == 2
+    assert len(CALLS) >= 7
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_a_snippet_runs(snippet: str, folder: Path, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is printed, in a folder with a store."""
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {"image": np.zeros((1, 3, 48, 320), np.float32)}
+    exec(compile(real(snippet, ports), "README.md", "exec"), names)  # noqa: S102
+    assert "result" in names
+
+
+@pytest.mark.usefixtures("servers")
+def test_the_shell_lines_run_in_their_order(folder: Path, ports: dict[str, str]) -> None:
+    """Each ends with exit status 0, and what it says it writes is there."""
+    for line in CALLS:
+        started = time.monotonic()
+        done = subprocess.run(command(line, ports), cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        # A budget of 50 ms may be missed on a busy machine; anything else is the README's fault.
+        missed = "--budget" in line and done.returncode == 1 and "MISSED" in done.stdout
+        assert done.returncode == 0 or missed, f"{line}: {done.stderr} ({time.monotonic() - started:.0f} s)"
+    assert (folder / "out.html").stat().st_size > 10_000
+    assert (folder / "out.json").stat().st_size > 10_000
+    assert (folder / "store" / "profile.json").exists()
