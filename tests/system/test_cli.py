@@ -71,7 +71,9 @@ def test_devices_names_every_engine_here() -> None:
 def test_run_answers_from_a_bundles_folder(tiny: Path, x: Path, tmp_path: Path, device: str) -> None:
     """On the engine that was asked for, with the outputs written where asked."""
     out = tmp_path / "out.npz"
-    printed = json.loads(edge("run", tiny, "--input", f"x={x}", "--budget", "5s", "--device", device, "--output", out, "--json"))
+    printed = json.loads(
+        edge("run", tiny, "--input", f"x={x}", "--budget", "5s", "--device", device, "--output", out, "--json")
+    )
     assert printed["target"] == "local"
     assert printed["met"]
     assert printed["outputs"] == {"y": {"dtype": "float32", "shape": [1, 10]}}
@@ -98,7 +100,7 @@ def test_a_missed_budget_is_exit_status_1(tiny: Path, x: Path) -> None:
         (("run", "TINY", "--input", "x=none.npy"), 2, "none.npy"),
         (("run", "TINY", "--input", "y=X"), 2, "missing: x; unknown: y"),
         (("run", "TINY", "--input", "x=X", "--budget", "soon"), 2, "write 50ms"),
-        (("run", "TINY", "--input", "x=X", "--budget", "-1s"), 2, "no time above zero"),
+        (("run", "TINY", "--input", "x=X", "--budget=-1s"), 2, "no time above zero"),
         (("run", "TINY", "--input", "x=X", "--device", "onnx:GPU"), 4, "onnx:GPU"),
         (("run", "TINY", "--input", "x=X", "--cloud", "ftp://x"), 2, "ftp"),
         (("run", "no_such_model", "--input", "x=X"), 3, "no_such_model"),
