@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_runtime.bench.charts import Bar, Stack, bars, stacked
-from edge_runtime.bench.page import Block, Cell, Chart, Code, Details, Headline, Notes, Pair, Section, Table, page
+from edge_runtime.bench.page import Block, Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
 from edge_runtime.bench.report import Entry, Report, Verdict, compare, verdict
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import CROSS, duration, times
 
 __all__ = [
-    "Bar", "Block", "Call", "Cell", "Chart", "Code", "Curve", "Details", "Headline", "Notes", "Pair", "Section", "Stack",
+    "Bar", "Block", "Call", "Cell", "Chart", "Code", "Curve", "Headline", "Notes", "Pair", "Section", "Stack",
     "Table", "bars", "ecdf", "headlines", "page", "render", "sections", "stacked", "timeline",
 ]  # fmt: skip
 
@@ -72,7 +72,7 @@ def sections(report: Report) -> tuple[Section, ...]:
         Section("How it was measured", f"{_HOW}\n\n{limits}"),
         Section(
             "The machine", "What these figures hold for: this processor, these versions, this load.",
-            (Table(("", ""), machine.rows), *doubtful),
+            (Table(("", ""), tuple((Cell(name, "muted"), text) for name, text in machine.rows)), *doubtful),
         ),
         Section("Measure again", "On the device, with the same bundles in its store:", (Code(report.command),)),
     )  # fmt: skip

@@ -63,14 +63,7 @@ class Pair(msgspec.Struct, frozen=True):
     right: Chart
 
 
-class Details(msgspec.Struct, frozen=True):
-    """Blocks that are folded away until somebody asks for them. Paper shows the summary only."""
-
-    summary: str
-    blocks: tuple[Block, ...]
-
-
-Block: TypeAlias = "Table | Notes | Code | Chart | Pair | Details"
+Block: TypeAlias = "Table | Notes | Code | Chart | Pair"
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -138,9 +131,6 @@ def _block(block: Block) -> str:
             return f"<figure>{title}{block.markup}{caption}</figure>"
         case Pair():
             return f'<div class="pair">{_block(block.left)}{_block(block.right)}</div>'
-        case Details():
-            inner = "".join(map(_block, block.blocks))
-            return f"<details><summary>{_e(block.summary)}</summary>{inner}</details>"
 
 
 def _table(table: Table) -> str:

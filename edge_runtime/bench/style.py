@@ -27,7 +27,7 @@ nav a{color:var(--accent);text-decoration:none}nav a:hover{text-decoration:under
 .card .name{font-size:14px;font-weight:600;color:var(--soft);overflow-wrap:anywhere}
 .card .big{font-size:28px;font-weight:650;letter-spacing:-.02em;line-height:1.25;font-variant-numeric:tabular-nums}
 .card .what{font-size:14px;color:var(--soft);line-height:1.4}
-figure,.scroll,pre,.notes,details{margin:20px 0 0}
+figure,.scroll,pre,.notes{margin:20px 0 0}
 figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px 14px;break-inside:avoid}
 figcaption,.caption{font-size:13.5px;line-height:1.5;color:var(--soft);margin:12px 0 0;max-width:84ch}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:0 20px}.pair figure{min-width:0}
@@ -63,7 +63,7 @@ th{font-size:12.5px;font-weight:600;color:var(--soft);white-space:nowrap;vertica
 th.r,td.r{text-align:right;white-space:nowrap}
 td:first-child{min-width:130px}
 td small{display:block;font-weight:400;color:var(--soft);font-size:12px}
-td.best{font-weight:700}td.good{color:var(--good)}td.bad{color:var(--bad);font-weight:600}td.muted{color:var(--soft)}
+td.best{font-weight:700}td.good{color:var(--good)}td.bad{color:var(--bad);font-weight:600}td.muted{color:var(--soft);white-space:nowrap}
 .notes{list-style:none;padding:12px 16px;border-radius:10px;font-size:14px;border:1px solid var(--line);break-inside:avoid}
 .notes li+li{margin-top:5px}.notes li{overflow-wrap:anywhere}
 .notes.doubt{background:var(--warnbg);border-color:transparent}.notes.failure{background:var(--badbg);border-color:transparent}
@@ -71,7 +71,6 @@ td.best{font-weight:700}td.good{color:var(--good)}td.bad{color:var(--bad);font-w
 .notes.failure li::before{content:"Failed: ";font-weight:650;color:var(--bad)}
 pre{background:var(--code);border:1px solid var(--line);border-radius:10px;padding:12px 16px;overflow-x:auto;
 font:13.5px/1.5 ui-monospace,SFMono-Regular,Menlo,"Liberation Mono","DejaVu Sans Mono",monospace}
-summary{cursor:pointer;color:var(--accent);font-size:14px}
 footer{margin-top:44px;padding-top:16px;border-top:1px solid var(--line);font-size:13px;color:var(--soft)}
 @media (max-width:640px){main{padding:26px 16px 48px}.lead{font-size:23px}section{padding-top:26px;margin-top:26px}
 figure{padding:14px 12px 12px}.pair{grid-template-columns:1fr}

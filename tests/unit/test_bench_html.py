@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.bench.charts import Bar, Stack, bar_axis, bars, stacked
 from edge_runtime.bench.html import render
-from edge_runtime.bench.page import Cell, Chart, Code, Details, Headline, Notes, Pair, Section, Table, page
+from edge_runtime.bench.page import Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
 from edge_runtime.bench.units import CROSS
 from tests.reports import entry, failed, report
@@ -62,7 +62,7 @@ def _everything(text: str) -> str:
     chart = Chart("<svg></svg>", text, text)
     blocks = (
         Table((text, text), ((text, Cell(text, "best", text)),), "lr", text), Notes((text,), "doubt"), Code(text), chart,
-        Pair(chart, chart), Details(text, (Code(text),)),
+        Pair(chart, chart),
         bars([Bar(text, 1.0, text, 0.9, 1.1, (1.2, 9.0))], "seconds", title=text, caption=text),
         stacked([Stack(text, (1.0, 2.0, 3.0))], (text, text, text), "bytes", title=text),
         ecdf([Curve(text, (1.0, 2.0))], "seconds", title=text),
