@@ -120,11 +120,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def run_error(device: Device, error: Exception, *, closed: bool) -> RunError:
-    """The error of a run: the engine's own words, or that the session was closed."""
-    if closed:
-        return RunError(f"this session on {device} is closed; load the model again")
+def run_error(device: Device, error: Exception) -> RunError:
+    """The error of a run that failed, in the engine's own words."""
     return RunError(f"{device} failed: {one_line(error)}")
+
+
+def closed_error(device: Device) -> RunError:
+    """The error of a run on a session that was closed."""
+    return RunError(f"this session on {device} is closed; load the model again")
 
 
 def check_threads(device: str, settings: Settings) -> None:

@@ -79,16 +79,19 @@ class OnnxSession:
     def __init__(self, engine: Any, signature: Signature, names: Mapping[str, str] | None, device: Device) -> None:
         self.signature = signature
         self.device = device
-        self._engine = engine
+        self._engine: Any = engine
         self._inputs = base.own_names(signature.inputs, names)
         self._outputs = [spec.name for spec in signature.outputs]
         self._fetch = [own for _, own in base.own_names(signature.outputs, names)]
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
+        engine = self._engine
+        if engine is None:
+            raise base.closed_error(self.device)
         try:
-            values = self._engine.run(self._fetch, {own: inputs[name] for name, own in self._inputs})
+            values = engine.run(self._fetch, {own: inputs[name] for name, own in self._inputs})
         except Exception as error:
-            raise base.run_error(self.device, error, closed=self._engine is None) from error
+            raise base.run_error(self.device, error) from error
         return dict(zip(self._outputs, values, strict=True))
 
     def stream(self) -> base.StateStream:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from edge_runtime.backends import base
-from edge_runtime.errors import ArtifactError, DeviceMissingError, EngineMissingError
+from edge_runtime.errors import ArtifactError, DeviceMissingError, EngineMissingError, RunError
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array, Device, Settings, Tensors
 
@@ -25,8 +27,6 @@ HINTS: dict[str, Any] = {
 }
 # Threads pinned to cores gain nothing on an idle machine and quadruple the 99th percentile on a busy one.
 CPU_HINTS: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
-
-_INT32 = np.iinfo(np.int32)
 
 DTYPES = {
     "boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16",
@@ -65,95 +65,110 @@ class OpenvinoBackend:
         if device != "CPU" and device not in core.available_devices:
             raise DeviceMissingError(f"openvino has no device {device!r} here; it has {', '.join(core.available_devices)}")
         model = _read(core, artifact)
-        hints = HINTS | (CPU_HINTS if device == "CPU" else {})
-        if settings.threads is not None:
-            hints["INFERENCE_NUM_THREADS"] = settings.threads
-        try:
-            compiled = core.compile_model(model, device, hints)
-        except Exception as error:
-            kind = ArtifactError if device == "CPU" else DeviceMissingError
-            raise kind(f"openvino does not compile {artifact.name} for {device}: {base.one_line(error)}") from error
-        landed = list(compiled.get_property("EXECUTION_DEVICES"))
-        if landed not in ([device], [f"{device}.0"]):
-            raise DeviceMissingError(f"{artifact.name} was to run on {device}, but landed on {', '.join(landed)}")
-        wanted = (
-            set() if signature is None else {own for _, own in base.own_names(signature.inputs + signature.outputs, names)}
-        )
-        inputs = [_told(port, wanted) for port in model.inputs]
-        outputs = [_told(port, wanted) for port in model.outputs]
-        found = base.reconcile(artifact, base.told(artifact, inputs, outputs), signature, names)
-        if compiled.create_infer_request().query_state():
+        if model.get_variables():
             raise ArtifactError(f"{artifact.name} hides its state inside; export it with the state as inputs and outputs")
+        specs = () if signature is None else signature.inputs + signature.outputs
+        wanted = {own for _, own in base.own_names(specs, names)}
+        inputs, outputs = [_told(port, wanted) for port in model.inputs], [_told(port, wanted) for port in model.outputs]
+        found = base.reconcile(artifact, base.told(artifact, inputs, outputs), signature, names)
         rows = _rows(found.inputs, names, inputs), _rows(found.outputs, names, outputs)
-        return OpenvinoSession(compiled, found, rows, _device(core, landed[0]))
+
+        def program(model: Any) -> _Program:
+            return _Program(_compile(core, model, artifact, device, settings), *rows)
+
+        first = program(model)
+        return OpenvinoSession(found, _device(core, first.device), first, lambda: program(_read(core, artifact)))
 
 
 class OpenvinoSession:
-    """A compiled model. Each run under way has an infer request of its own, kept for later runs."""
+    """A loaded model. Runs from several threads wait for each other, as they would inside the engine: asked for low latency
+    it runs one at a time.
 
-    def __init__(self, compiled: Any, signature: Signature, rows: tuple[list[Row], list[Row]], device: Device) -> None:
+    A program with dynamic shapes that has failed is thrown away and compiled again: the engine (2026.4) keeps shapes of the
+    failed run inside, and then fails the next run too, or gives it the failed run's batch size.
+    """
+
+    def __init__(self, signature: Signature, device: Device, program: _Program, compile: Callable[[], _Program]) -> None:
         self.signature = signature
         self.device = device
-        self._compiled = compiled
-        self._rows = rows
-        self._idle: list[_Request] = [_Request(compiled, rows)]
+        self._lock = Lock()
+        self._program: _Program | None = program
+        self._compile = compile
+        self._closed = False
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
-        idle = self._idle
-        try:
+        with self._lock:
+            program = self._program or self._compiled()
             try:
-                request = idle.pop()
-            except IndexError:
-                request = _Request(self._compiled, self._rows)
-            outputs = request.run(inputs)
+                return program.run(inputs)
+            except Exception as error:
+                if program.dynamic:
+                    self._program = None
+                    with suppress(RunError):  # if it cannot be compiled now, the next run tries again and tells
+                        self._compiled()
+                raise base.run_error(self.device, error) from error
+
+    def _compiled(self) -> _Program:
+        if self._closed:
+            raise base.closed_error(self.device)
+        try:
+            self._program = self._compile()
         except Exception as error:
-            raise base.run_error(self.device, error, closed=self._compiled is None) from error
-        idle.append(request)
-        return outputs
+            raise base.run_error(self.device, error) from error
+        return self._program
 
     def stream(self) -> base.StateStream:
         return base.StateStream(self)
 
     def close(self) -> None:
-        self._compiled = None
-        self._idle = []
+        with self._lock:
+            self._program = None
+            self._closed = True
 
 
-class _Request:
-    """One infer request, with views of the tensors that it owns.
+class _Program:
+    """A compiled model with its infer request, and views of the tensors that the request owns.
 
     Copying into and out of those views takes half the time of the engine's other ways for small tensors, and about 1 % of
     a run for large ones. It takes any strides, and the engine never holds the caller's memory.
     """
 
-    def __init__(self, compiled: Any, rows: tuple[list[Row], list[Row]]) -> None:
-        self._request = compiled.create_infer_request()
-        self._infer = self._request.infer
-        self._inputs = rows[0]
-        self._outputs = [(name, self._fixed_output(compiled, index), index) for name, index in rows[1]]
-        self._views = [self._request.get_input_tensor(index).data for _, index in rows[0]]
-        self._wide = [row[0] for row, view in zip(rows[0], self._views, strict=True) if view.dtype in (np.int64, np.uint64)]
-
-    def _fixed_output(self, compiled: Any, index: int) -> Array | None:
-        fixed = compiled.outputs[index].partial_shape.is_static
-        return self._request.get_output_tensor(index).data if fixed else None
+    def __init__(self, compiled: Any, inputs: list[Row], outputs: list[Row]) -> None:
+        request = compiled.create_infer_request()
+        self.device: str = compiled.get_property("EXECUTION_DEVICES")[0]
+        self.dynamic = not all(port.partial_shape.is_static for port in compiled.inputs)
+        self._request = request
+        self._inputs = inputs
+        self._views = [request.get_input_tensor(index).data for _, index in inputs]
+        self._wide = [row[0] for row, view in zip(inputs, self._views, strict=True) if view.dtype in (np.int64, np.uint64)]
+        self._outputs: list[tuple[str, Array | None, int]] = [
+            (
+                name,
+                request.get_output_tensor(index).data if compiled.outputs[index].partial_shape.is_static else None,
+                index,
+            )
+            for name, index in outputs
+        ]
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
-        views = self._views
+        request, views = self._request, self._views
         for name in self._wide:
             _check_narrow(name, inputs[name])
         for i, (name, index) in enumerate(self._inputs):
             array = inputs[name]
             if views[i].shape != array.shape:
-                tensor = self._request.get_input_tensor(index)
+                tensor = request.get_input_tensor(index)
                 tensor.shape = array.shape
                 views[i] = tensor.data
             np.copyto(views[i], array, casting="no")
-        self._infer(share_outputs=True)
+        request.infer(share_outputs=True)
         return {
-            name: (self._request.get_output_tensor(index).data if view is None else view).copy()
+            name: (request.get_output_tensor(index).data if view is None else view).copy()
             for name, view, index in self._outputs
         }
+
+
+_INT32 = np.iinfo(np.int32)
 
 
 def _check_narrow(name: str, array: Array) -> None:
@@ -183,6 +198,21 @@ def _read(core: Any, artifact: Path) -> Any:
     except Exception as error:
         raise ArtifactError(f"openvino does not load {artifact.name}: {base.one_line(error)}") from error
     raise ArtifactError(f"{artifact.name} is not what its suffix says: openvino's {reader!r} reader refuses it")
+
+
+def _compile(core: Any, model: Any, artifact: Path, device: str, settings: Settings) -> Any:
+    hints = HINTS | (CPU_HINTS if device == "CPU" else {})
+    if settings.threads is not None:
+        hints["INFERENCE_NUM_THREADS"] = settings.threads
+    try:
+        compiled = core.compile_model(model, device, hints)
+    except Exception as error:
+        kind = ArtifactError if device == "CPU" else DeviceMissingError
+        raise kind(f"openvino does not compile {artifact.name} for {device}: {base.one_line(error)}") from error
+    landed = list(compiled.get_property("EXECUTION_DEVICES"))
+    if landed not in ([device], [f"{device}.0"]):
+        raise DeviceMissingError(f"{artifact.name} was to run on {device}, but landed on {', '.join(landed)}")
+    return compiled
 
 
 def _device(core: Any, name: str) -> Device:

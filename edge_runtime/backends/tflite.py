@@ -87,8 +87,10 @@ class TfliteSession:
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
         with self._lock:
+            interpreter = self._interpreter
+            if interpreter is None:
+                raise base.closed_error(self.device)
             try:
-                interpreter = self._interpreter
                 shapes = [inputs[name].shape for name, _ in self._inputs]
                 if shapes != self._shapes:
                     self._resize(shapes)
@@ -98,7 +100,7 @@ class TfliteSession:
                 return {name: interpreter.get_tensor(index) for name, index in self._outputs}
             except Exception as error:
                 self._shapes = None  # whatever state it is in now, the next run allocates anew
-                raise base.run_error(self.device, error, closed=self._interpreter is None) from error
+                raise base.run_error(self.device, error) from error
 
     def _resize(self, shapes: list[tuple[int, ...]]) -> None:
         for (_, index), shape in zip(self._inputs, shapes, strict=True):

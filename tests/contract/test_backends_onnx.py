@@ -104,6 +104,39 @@ def test_output_of_unknown_rank(tmp_path: Path) -> None:
     assert session.run({"x": np.ones((2, 3), np.float32), "shape": np.array([6])})["y"].shape == (6,)
 
 
+def test_failed_run_leaves_no_trace(onnx_backend: Backend, packages: Path) -> None:
+    """After a run that failed for its shape, runs with the earlier shape and with a new one give what they always give:
+    not the failed run's error again, and not its batch size."""
+    path = packages / "rapidocr/models/PP-OCRv6_det_small.onnx"
+    session, fresh = onnx_backend.load(path), onnx_backend.load(path)
+    images = [{"x": np.random.default_rng(i).random((1, 3, 64 + 32 * i, 64), np.float32)} for i in range(3)]
+    expected = [fresh.run(image)["fetch_name_0"] for image in images]
+    session.run(images[0])
+    for then in ((0, 1), (1, 2), (2, 0)):
+        with pytest.raises(RunError):
+            session.run({"x": np.zeros((2, 3, 33, 47), np.float32)})
+        for i in then:
+            np.testing.assert_array_equal(session.run(images[i])["fetch_name_0"], expected[i])
+
+
+def test_openvino_cannot_compile_again(packages: Path, tmp_path: Path) -> None:
+    """Where OpenVINO's model has to be compiled again and is gone, runs fail and say so, until it is back."""
+    path, image = tmp_path / "det.onnx", {"x": np.zeros((1, 3, 64, 64), np.float32)}
+    whole = (packages / "rapidocr/models/PP-OCRv6_det_small.onnx").read_bytes()
+    path.write_bytes(whole)
+    session = backends.backend("openvino").load(path)
+    path.unlink()
+    for wrong in (np.zeros((2, 3, 33, 47), np.float32), image["x"]):
+        with pytest.raises(RunError, match="openvino:CPU failed"):
+            session.run({"x": wrong})
+    path.write_bytes(whole)
+    assert session.run(image)["fetch_name_0"].shape == (1, 1, 64, 64)
+    path.unlink()
+    session.close()
+    with pytest.raises(RunError, match="closed"):
+        session.run(image)
+
+
 @pytest.mark.parametrize("dtype", ["str", "complex64"])
 def test_refuses_dtypes_that_no_signature_has(onnx_backend: Backend, tmp_path: Path, dtype: str) -> None:
     """Strings and complex numbers are an ArtifactError when the model is loaded, not a surprise when it runs."""
@@ -169,6 +202,13 @@ def test_models_that_openvino_does_not_convert(packages: Path, name: str, capfd:
     assert backends.backend("onnx").load(path).signature.outputs
     with pytest.raises(ArtifactError, match=rf"openvino does not load {name}\.onnx"):
         backends.backend("openvino").load(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_loading_is_silent(onnx_backend: Backend, packages: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A model with initializers that nothing uses, of which ONNX Runtime would warn, loads without a word."""
+    session = onnx_backend.load(packages / "silero_vad/data/silero_vad_op18_ifless.onnx")
+    assert [spec.shape for spec in session.signature.inputs if spec.name == "sr"] == [()]
     assert capfd.readouterr() == ("", "")
 
 

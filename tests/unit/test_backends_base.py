@@ -128,10 +128,10 @@ def test_threads_that_would_not_be_obeyed() -> None:
 def test_error_of_a_run(words: str) -> None:
     """The engine's message comes on one line behind the device; that of a closed session says what to do instead."""
     device = Device("onnx", "CPU")
-    message = str(base.run_error(device, ValueError(words), closed=False))
+    message = str(base.run_error(device, ValueError(words)))
     assert message.startswith("onnx:CPU failed: ")
     assert len(message.splitlines()) == 1
-    assert "load the model again" in str(base.run_error(device, ValueError(words), closed=True))
+    assert "load the model again" in str(base.closed_error(device))
 
 
 def test_stream_carries_every_state() -> None:
