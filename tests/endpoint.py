@@ -1,14 +1,33 @@
-"""An endpoint as a process of its own, as `cloud-bridge serve` starts it."""
+"""An endpoint as a process of its own, as `cloud-bridge serve` starts it, and what tests of endpoints share."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from edge_runtime.values import Array, Tensors
+from tests.doubles import PythonSession
+
+
+class GatedSession(PythonSession):
+    """Runs only as long as its gate is open; tells when it has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.begun = threading.Event()
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        self.begun.set()
+        assert self.gate.wait(30.0)
+        return super().run(inputs)
 
 
 class Endpoint:
@@ -50,3 +69,11 @@ def endpoint(store: Path, *, http: str | None = "127.0.0.1:0", mqtt: str | None 
             process.communicate()
             raise
     assert not errors, errors
+
+
+def eventually(check: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Wait for something that happens by itself."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)

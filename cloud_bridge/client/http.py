@@ -46,6 +46,8 @@ BINARY_SERVERS = frozenset({"triton", "OpenVINO Model Server"})
 
 _NOT_UNDERSTOOD = {400, 415, 422}
 _NOTHING = Message(b"")
+_UNKNOWN = oip.ServerMetadata("")
+"""A server that does not say what it is: it gets what every server of the protocol takes."""
 
 Work: TypeAlias = "Callable[[Connection, Transfer], Reply]"
 
@@ -133,8 +135,8 @@ class HttpRemote:
         self._limits = limits
         self._ids = itertools.count(1)
         self._server: oip.ServerMetadata | None = None
-        self._binary = True
-        self._binary_answered = False
+        self._answers_binary = False
+        self._refuses_binary = False
         self._connections = connections
         self._threads: list[threading.Thread] = []
         self._calls: queue.SimpleQueue[HttpCall | None] = queue.SimpleQueue()
@@ -204,20 +206,21 @@ class HttpRemote:
         connection.close()
 
     def _infer(self, connection: Connection, transfer: Transfer, call: Call) -> Reply:
-        self._meet(connection, transfer)
-        binary = self._binary
+        server = self._meet(connection, transfer)
+        if self._refuses_binary or not (oip.BINARY_EXTENSION in server.extensions or server.name in BINARY_SERVERS):
+            return self._ask(connection, transfer, call, False)
         try:
-            reply = self._ask(connection, transfer, call, binary)
+            reply = self._ask(connection, transfer, call, True)
         except RefusedError as error:
-            if not binary or self._binary_answered or error.status not in _NOT_UNDERSTOOD:
+            if self._answers_binary or error.status not in _NOT_UNDERSTOOD:
                 raise
             try:
                 reply = self._ask(connection, transfer, call, False)
             except (RefusedError, ProtocolError):
                 raise error from None  # it was not the form that it did not like
-            self._binary = False
-        else:
-            self._binary_answered |= binary
+            self._refuses_binary = True
+            return reply
+        self._answers_binary = True
         return reply
 
     def _ask(self, connection: Connection, transfer: Transfer, call: Call, binary: bool) -> Reply:
@@ -239,14 +242,15 @@ class HttpRemote:
             return self._server
         status, answer = self._exchange(connection, transfer, "GET", "/v2", _NOTHING)
         if status == 200:
-            server = oip.decode_metadata(answer, oip.ServerMetadata)
+            try:
+                self._server = oip.decode_metadata(answer, oip.ServerMetadata)
+            except ProtocolError:
+                return _UNKNOWN  # for this call: it may have been somebody else's page
         elif status in {400, 404, 405, 501}:
-            server = oip.ServerMetadata("")  # it does not say: what every server of the protocol speaks is left
+            self._server = _UNKNOWN
         else:
             raise oip.decode_error(status, answer)
-        self._binary = oip.BINARY_EXTENSION in server.extensions or server.name in BINARY_SERVERS
-        self._server = server
-        return server
+        return self._server
 
     def _probe(self, connection: Connection, transfer: Transfer, size: int) -> Reply:
         if oip.PROBE_EXTENSION not in self._meet(connection, transfer).extensions:

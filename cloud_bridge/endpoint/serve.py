@@ -135,7 +135,7 @@ def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
         lifespan="off",
         ws="none",
         access_log=False,
-        log_level="warning",
+        log_level="error",  # anybody can make it warn, line after line
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,

@@ -22,22 +22,9 @@ from edge_runtime.remote import Call
 from edge_runtime.values import Array, Tensors
 from tests.bundles import write_bundle
 from tests.doubles import HERE, PythonSession
+from tests.endpoint import GatedSession
 
 AMPLE = 30.0
-
-
-class GatedSession(PythonSession):
-    """Runs only as long as its gate is open; tells when it has begun."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-        self.begun = threading.Event()
-
-    def run(self, inputs: Tensors) -> dict[str, Array]:
-        self.begun.set()
-        assert self.gate.wait(AMPLE)
-        return super().run(inputs)
 
 
 class BrokenSession(PythonSession):
