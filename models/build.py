@@ -41,8 +41,8 @@ class Calibration(Protocol):
         """What to calibrate with."""
         ...
 
-    def gate(self, packages: Path, tolerance: float) -> Gate:
-        """What to judge by: none of the samples."""
+    def gate(self, bundle: Bundle, packages: Path, tolerance: float) -> Gate:
+        """What to judge the bundle's new variant by: none of the samples."""
         ...
 
 
@@ -63,10 +63,11 @@ def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lam
         if recipe.int8 is None:
             return Built(store.install(plain), fresh=True)
         calibration = _calibration(recipe.name)
+        bundle = read_bundle(plain)
         outcome = optimize(
-            read_bundle(plain),
+            bundle,
             calibration.samples(packages),
-            calibration.gate(packages, recipe.int8.tolerance),
+            calibration.gate(bundle, packages, recipe.int8.tolerance),
             out=Path(room, "with-int8"),
             quantization=recipe.int8.quantization,
             progress=progress,

@@ -51,8 +51,8 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An int8 variant to make, with the samples and the gate of the `calibration.py` beside the recipe."""
 
     tolerance: float
-    source: Carried
-    """What the samples are made of."""
+    source: Carried | None = None
+    """What the samples are made of, where they are made of something."""
     quantization: Quantization = Quantization()
 
 
@@ -74,7 +74,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def carried(self) -> tuple[Carried, ...]:
         """All that must be there to make it."""
-        return (self.source,) if self.int8 is None else (self.source, self.int8.source)
+        needed = (self.source, None if self.int8 is None else self.int8.source)
+        return tuple(carried for carried in needed if carried is not None)
 
     def manifest(self, files: dict[str, File], labels: File | None) -> Manifest:
         """The manifest, before int8. `files` maps the package's paths to the bundle's files."""

@@ -50,12 +50,13 @@ def hold_out(samples: Sequence[Tensors]) -> tuple[Sequence[Tensors], Sequence[Te
 
 def _read(file: Path) -> dict[str, Array]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise InputError(f"{file} is not an .npz file: write one with numpy.savez")
-            return dict(arrays)
+        with file.open("rb") as opened:
+            loaded = np.load(opened, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                return dict(loaded)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} cannot be read as an .npz file: {error}") from error
+    raise InputError(f"{file} is not an .npz file: write one with numpy.savez")
 
 
 def _unstacked(file: Path, arrays: dict[str, Array], specs: Sequence[TensorSpec]) -> list[dict[str, Array]]:

@@ -73,7 +73,9 @@ def optimize(
         worst = min(verdicts, key=lambda verdict: verdict.margin)
         if not all(verdict.admitted for verdict in verdicts):
             return Outcome(None, tuple(verdicts))
-        variant = msgspec.structs.replace(variant, accuracy=worst.accuracy)
+        # Four digits: the rest differs from one CPU to the next, and the digest with it.
+        rounded = msgspec.structs.replace(worst.accuracy, value=float(f"{worst.accuracy.value:.4g}"))
+        variant = msgspec.structs.replace(variant, accuracy=rounded)
         _copy_files(bundle, folder)
         new = msgspec.structs.replace(manifest, version=version, variants=(*manifest.variants, variant))
         files_of(new)

@@ -1,0 +1,43 @@
+"""Lines to calibrate ppocr_rec with, and others to judge by, all of them made up.
+
+The page that the project reads in its demonstration is in neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_runtime.backends.base import Session
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.optimize import Gate, retention
+from edge_runtime.values import Tensors
+from models.lettering import line
+from models.pipelines.read import decode, prepare_line
+from models.pipelines.score import edit_distance, normalise
+
+LINES, OTHER_LINES = 32, 80
+
+
+def samples(packages: Path) -> Sequence[Tensors]:
+    """32 lines."""
+    return [{"image": prepare_line(line(seed)[1])} for seed in range(LINES)]
+
+
+def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
+    """Of the characters on 80 other lines, the share that is read right drops by the tolerance at most."""
+    lines = [line(1000 + seed) for seed in range(OTHER_LINES)]
+    labels = bundle.labels()
+
+    def measure(session: Session) -> float:
+        edits = sum(
+            edit_distance(
+                normalise(decode(session.run({"image": prepare_line(image)})["symbols"][0], labels)[0]), normalise(text)
+            )
+            for text, image in lines
+        )
+        return 1 - edits / sum(len(text) for text, _ in lines)
+
+    return retention(
+        measure, "1 - character error rate", tolerance, f"{OTHER_LINES} made lines, with none of which it was calibrated"
+    )
