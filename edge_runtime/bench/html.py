@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edge_runtime.bench.charts import Bar, Stack, bars, stacked
 from edge_runtime.bench.page import Block, Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
-from edge_runtime.bench.report import Entry, Report, Verdict, compare, verdict
+from edge_runtime.bench.report import Entry, Report, Verdict, clipped, compare, metrics, verdict
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import CROSS, duration, times
 
@@ -40,10 +40,6 @@ _HOW = (
     "Where an interval includes no difference, none is claimed. Times compare inside one report; between two machines or "
     "two days they do not."
 )
-
-
-_LONG = 300
-"""Characters of an error that a page shows: some engines say pages."""
 
 
 def render(report: Report) -> str:
@@ -131,7 +127,7 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
         blocks += [ecdf(curves, "seconds", title="Distribution of the runs", caption=_ECDF * explained)] if curves else []
         blocks.append(_table(measured, explained=explained))
     blocks += _cold([(entry, colours[id(entry)]) for entry in entries], explained=explained)
-    failed = tuple(f"{entry.label} ({entry.variant}): {_clipped(entry.error)}" for entry in entries if entry.error)
+    failed = tuple(f"{entry.label} ({entry.variant}): {clipped(entry.error)}" for entry in entries if entry.error)
     blocks += [Notes(failed, "failure")] if failed else []
     doubtful = tuple(f"{entry.label}: {doubt}" for entry in measured for doubt in entry.doubts)
     blocks += [Notes(doubtful, "doubt")] if doubtful else []
@@ -139,10 +135,6 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
     task = f"{_sentence(first.task)} " if first.task else ""
     text = f"{_sentence(verdict(report, model).text)}\n\n{task}Fed with {first.inputs}."
     return Section(f"{model[0]} {model[1]}", text, tuple(blocks))
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _LONG else f"{text[:_LONG].rstrip()} ... (the JSON report has all of it)"
 
 
 def _bar(entry: Entry, colour: int) -> Bar:
@@ -153,7 +145,8 @@ def _bar(entry: Entry, colour: int) -> Bar:
 
 def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
     head = ("Candidate", *(f"p{share * 100:g}" for share in SHARES), f"{CROSS} fastest", "CPU", "Accuracy", "Runs")
-    fastest = measured[0]
+    fastest, how = measured[0], metrics(measured)
+    mixed = len(how) > 1
     rows: list[tuple[str | Cell, ...]] = []
     for entry in measured:
         figures = [
@@ -163,13 +156,13 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
         ratio = Cell("1") if entry is fastest else _ratio(entry, fastest)
         taken = sorted(entry.samples.cpu) if entry.samples is not None else []
         cpu = duration(taken[len(taken) // 2] * 1e-9) if taken else "-"
-        stated = entry.accuracy
-        right = Cell("not stated", "muted") if stated is None else Cell(f"{stated.value:.4g}", "", stated.metric)
+        right = Cell("not stated", "muted")
+        if entry.accuracy is not None:
+            right = Cell(f"{entry.accuracy.value:.4g}", "", entry.accuracy.metric if mixed else "")
         count = "-" if entry.samples is None else str(len(entry.samples.values))
         rows.append((Cell(entry.label, "", f"{entry.engine}, {entry.device}"), *figures, ratio, cpu, right, count))
-    data = dict.fromkeys(f"{e.accuracy.metric} on {e.accuracy.data}" for e in measured if e.accuracy)
-    known = f"Accuracy was measured as {'; '.join(data)}." if data else ""
-    return Table(head, tuple(rows), "lrrrrrrlr", f"{_TABLE * explained} {known}".strip())
+    known = f"Accuracy is {'; '.join(how)}." if how else ""
+    return Table(head, tuple(rows), "lrrrrrrrr", f"{_TABLE * explained} {known}".strip())
 
 
 def _ratio(entry: Entry, fastest: Entry) -> Cell:

@@ -16,6 +16,8 @@ from edge_runtime.errors import InputError
 from edge_runtime.values import Settings
 
 SCHEMA = 1
+LONG = 300
+"""Characters of an error that are shown."""
 
 
 class ColdStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -192,25 +194,36 @@ def as_text(report: Report) -> str:
     head = ("MODEL", "CANDIDATE", "P50", "P95", "P99", "LOAD+FIRST", "MEMORY", "ACCURACY")
     rows, notes = [], []
     for model in report.models:
-        for entry in report.of(model):
-            latencies = [duration(p.value) if (p := entry.at(share)) else "-" for share in (0.5, 0.95, 0.99)]
-            cold = (
-                [duration(entry.cold.load_seconds + entry.cold.first_seconds), size(entry.cold.memory)]
-                if entry.cold
-                else ["-", "-"]
-            )
-            accuracy = f"{entry.accuracy.metric} {entry.accuracy.value:.4g}" if entry.accuracy else "-"
-            rows.append((f"{entry.model} {entry.version}", entry.label, *latencies, *cold, accuracy))
-            notes += [f"  {entry.model} {entry.label} FAILED: {entry.error}"] if entry.error else []
-    lines = _columns(head, rows)
+        entries = report.of(model)
+        rows += [_row(entry) for entry in entries]
+        notes += [f"  accuracy of {model[0]}: {metric}" for metric in metrics(entries)]
+        notes += [f"  {entry.model} {entry.label} FAILED: {clipped(entry.error)}" for entry in entries if entry.error]
     verdicts = [verdict(report, model).text for model in report.models]
-    return "\n".join([*lines, *notes, "", *verdicts])
+    return "\n".join([*_columns(head, rows), *notes, "", *verdicts])
+
+
+def metrics(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """How accuracy was measured, each way once: "F1 on a test set"."""
+    return tuple(dict.fromkeys(f"{e.accuracy.metric} on {e.accuracy.data}" for e in entries if e.accuracy is not None))
+
+
+def clipped(error: str) -> str:
+    """The begin of an error: some engines say pages."""
+    return error if len(error) <= LONG else f"{error[:LONG].rstrip()} ... (the JSON report has all of it)"
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    latencies = [duration(p.value) if (p := entry.at(share)) else "-" for share in (0.5, 0.95, 0.99)]
+    cold = entry.cold
+    started = ("-", "-") if cold is None else (duration(cold.load_seconds + cold.first_seconds), size(cold.memory))
+    accuracy = "-" if entry.accuracy is None else f"{entry.accuracy.value:.4g}"
+    return (f"{entry.model} {entry.version}", entry.label, *latencies, *started, accuracy)
 
 
 def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Text to the left, figures to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    figures = range(2, 7)
+    figures = range(2, len(head))
     return [
         "  ".join(
             c.rjust(w) if i in figures else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, log
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -33,7 +34,7 @@ class Percentile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample is smaller than `needed(share)`."""
 
     share: float
-    value: float
+    value: Annotated[float, msgspec.Meta(gt=0)]
     low: float | None
     high: float | None
 

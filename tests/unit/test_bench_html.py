@@ -103,7 +103,7 @@ def test_the_page_says_what_the_report_says() -> None:
     text = Document(render(whole)).text
     for words in (
         f"Fastest for net: openvino int8 at 10.0 ms, 2.3{CROSS} faster than onnx fp32.",
-        "openvino 1.2.3, CPU", "F1", "0.98",
+        "openvino 1.2.3, CPU", "0.98", "Accuracy is F1 on a test set.",
         "50 runs are too few for a confidence interval of p95 (needs 72) and p99 (needs 368).", "unsupported op <Foo>",
         "Test CPU", "edge-runtime bench net", "20.0 MiB", "350 ms", "too few runs", "not stated", "seed 0",
         "Tell this from that.", "x float32 [1, 2]",
