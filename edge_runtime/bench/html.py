@@ -129,7 +129,7 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
     blocks += _cold([(entry, colours[id(entry)]) for entry in entries], explained=explained)
     failed = tuple(f"{entry.label} ({entry.variant}): {clipped(entry.error)}" for entry in entries if entry.error)
     blocks += [Notes(failed, "failure")] if failed else []
-    doubtful = tuple(f"{entry.label}: {doubt}" for entry in measured for doubt in entry.doubts)
+    doubtful = tuple(f"{entry.label}: {' '.join(entry.doubts)}" for entry in measured if entry.doubts)
     blocks += [Notes(doubtful, "doubt")] if doubtful else []
     first = entries[0]
     task = f"{_sentence(first.task)} " if first.task else ""

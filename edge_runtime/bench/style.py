@@ -78,7 +78,8 @@ figure{padding:14px 12px 12px}.pair{grid-template-columns:1fr}
 margin-left:6px}.rows .track{grid-column:1/-1}.rows .value{grid-column:2;margin-top:8px}
 .rows .value small{display:inline;margin-left:6px}.rows .blank{display:none}
 .plot,.plot.wide{padding-left:44px;padding-right:6px}th,td{padding:8px 10px}.minor{display:none}}
-@media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--grid:#e6e6e6}body{font-size:10.5pt}
-main{max-width:none;padding:0}nav{display:none}section{break-inside:auto}tr{break-inside:avoid}h2,h3{break-after:avoid}
+@media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--grid:#e6e6e6}
+main{max-width:none;padding:0;zoom:.78}nav{display:none}.scroll{overflow:visible}th,td{padding:7px 8px}
+section>p{break-after:avoid;break-inside:avoid}section{break-inside:auto}tr{break-inside:avoid}h2,h3{break-after:avoid}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """.strip()

@@ -56,10 +56,11 @@ def level(y: float, label: str, *, minor: bool = False) -> str:
 
 
 def foot(scale: Axis) -> str:
-    """The figures under a chart. The last has the unit; a phone shows every other one."""
+    """The figures under a chart. The last has the unit; a phone shows every other one, first and last among them."""
     texts, last = [], len(scale.ticks) - 1
+    kept = {*range(0, last - 1, 2), last}
     for number, tick in enumerate(scale.ticks):
-        name = ' class="minor"' if (last - number) % 2 and last > 3 else ""
+        name = ' class="minor"' if number not in kept and last > 3 else ""
         anchor = "end" if scale.at(tick) > 97 else "middle"
         label = f"{scale.label(tick)} {scale.unit}" if number == last else scale.label(tick)
         texts.append(f'<text{name} x="{scale.at(tick):g}%" y="14" text-anchor="{anchor}">{escape(label.strip())}</text>')
