@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
     optimize = subcommand(
         commands, "optimize", "make a bundle with an int8 variant, if that variant is right",
-        "edge-runtime optimize basic_pitch --calibrate samples/ --out basic_pitch-int8/",
+        "edge-runtime optimize my_model/ --calibrate samples/ --out my_model-int8/",
     )  # fmt: skip
     optimize.add_argument("bundle", metavar="BUNDLE", help="NAME or NAME@VERSION in the store, or a bundle's folder")
     optimize.add_argument(

@@ -16,6 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
+from tests.bundles import file_of
+from tests.contract.test_optimize import NAMES, SIGNATURE, net, samples
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 LISTING = re.search(r"## From a shell\n\n```\n(.*?)```", README, re.DOTALL)
@@ -36,12 +40,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     here = tmp_path_factory.mktemp("readme")
     shutil.copytree(store, here / "store")
     np.save(here / "line.npy", np.zeros((1, 3, 48, 320), np.float32))
+    _my_model(here / "my_model")
     (here / "samples").mkdir()
-    dice = np.random.default_rng(0)
-    for number in range(8):
-        sound = 0.1 * dice.standard_normal((1, 43844, 1), dtype=np.float32)
-        np.savez(here / "samples" / f"{number}.npz", audio=sound)
+    for number, sample in enumerate(samples(16)):
+        np.savez(here / "samples" / f"{number}.npz", **sample)  # type: ignore[arg-type]
     return here
+
+
+def _my_model(folder: Path) -> None:
+    """The reader's own model: a bundle with one fp32 ONNX variant."""
+    folder.mkdir()
+    data = net(folder / "net.onnx").read_bytes()
+    variant = Variant("fp32-onnx", "onnx", "fp32", (file_of("net.onnx", data),), names=NAMES)
+    manifest = Manifest(
+        name="my_model", version="1.0", task="test", signature=SIGNATURE, variants=(variant,), sizes={"N": 1}
+    )
+    (folder / MANIFEST).write_bytes(encode(manifest))
 
 
 @pytest.fixture(scope="module")

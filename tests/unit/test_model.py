@@ -88,7 +88,7 @@ def test_a_cloud_that_failed_is_left_alone_and_then_tried_again() -> None:
     assert "is asked again" in asked.infer(X, budget=2.0).reason
     assert len(remote.calls) == 1
     remote.failure = None
-    results = []
+    results: list[Result] = []
     while not results or results[-1].target == "local":
         results.append(asked.infer(X, budget=2.0))
         assert len(results) < 1_000_000
