@@ -106,10 +106,11 @@ def new_id() -> bytes:
     return secrets.token_bytes(16)
 
 
-def pack(letter: Letter, now: float) -> Properties:
-    """What a letter's packet says beside topic and body, when it leaves at the instant `now` of time.monotonic()."""
+def pack(letter: Letter, now: float, *, will: bool = False) -> Properties:
+    """What a letter's packet says beside topic and body, when it leaves at the instant `now` of time.monotonic(); as a
+    connection's `will` the same is said in the CONNECT."""
     headers = {**letter.message.headers, **letter.properties}
-    properties = _properties(PacketTypes.PUBLISH)
+    properties = _properties(PacketTypes.WILLMESSAGE if will else PacketTypes.PUBLISH)
     if letter.deadline is not None:
         left = min(max(letter.deadline - now, 0.0), _LONGEST)
         properties.MessageExpiryInterval = math.ceil(left)

@@ -139,12 +139,14 @@ class Link:
             if self._closed:
                 return
             self._closed = True
-            if last is None:
-                self._forget()
-            elif self.up.is_set():
+            cut = last is None and self._in_hand is not None
+            if last is not None and self.up.is_set():
                 for letter in (*self._queue, last):
                     self._hand(letter)
+            self._forget()
             self._client.disconnect()
+            if cut:  # a goodbye would wait behind a letter that nobody wants any more
+                self._shut_down()
             self.up.clear()
             self.why = f"{self.address.name}: closed"
         # paho joins its thread, which may be in the middle of connecting to a host that does not answer.
@@ -162,7 +164,7 @@ class Link:
             except (OSError, ssl.SSLError) as error:
                 raise InputError(f"ca {self.address.ca!r} is no file of certificates (PEM): {error}") from error
         if will is not None:
-            client.will_set(will.topic, bytes(will.message.body), 0, will.retain)
+            client.will_set(will.topic, bytes(will.message.body), 0, will.retain, pack(will, time.monotonic(), will=True))
         client.on_socket_open = _tune_socket
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -217,8 +219,13 @@ class Link:
     def _refuse(self, why: str) -> None:
         """Make paho see a lost connection, so that it waits and tries again."""
         self._refusal = why
-        with contextlib.suppress(OSError):  # it is lost already
-            cast("socket.socket", self._client.socket()).shutdown(socket.SHUT_RDWR)
+        self._shut_down()
+
+    def _shut_down(self) -> None:
+        link = cast("socket.socket | None", self._client.socket())
+        if link is not None:
+            with contextlib.suppress(OSError):  # it is lost already
+                link.shutdown(socket.SHUT_RDWR)
 
     def _lose(self, why: str) -> None:
         why = f"{self.address.name}: {why}"

@@ -16,7 +16,7 @@ from paho.mqtt.client import MQTTMessage
 from cloud_bridge.endpoint.service import Answer, Service
 from cloud_bridge.letter import MODEL_VERSION, STATUS, Letter, Received, correlation_of, new_id, read, shorten
 from cloud_bridge.mqtt import Link
-from cloud_bridge.protocol.message import JSON, Message, remaining
+from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, Message, remaining
 from cloud_bridge.protocol.oip import encode_error
 from cloud_bridge.protocol.topics import PROBE, Address, Topics, segment
 from edge_runtime.errors import InputError, ProtocolError, RefusedError, UnreachableError
@@ -29,6 +29,7 @@ GRACE = 5.0
 
 _REMEMBERED = 4096  # requests; MQTT may deliver one twice
 _MAX_CORRELATION = 64
+_OBITUARY = 86_400  # seconds that a broker keeps the news of a worker that is gone: every start makes a new one
 
 Key: TypeAlias = tuple[str, bytes]
 """A request: its thing and its correlation data."""
@@ -84,7 +85,8 @@ class Worker:
 
     def _status(self, state: str) -> Letter:
         body = msgspec.json.encode({"v": 1, "state": state, "worker": self.id})
-        return Letter(self._topics.status(self.id), Message(body, {"content-type": JSON}), retain=True)
+        until = None if state == "ready" else time.monotonic() + _OBITUARY
+        return Letter(self._topics.status(self.id), Message(body, {CONTENT_TYPE: JSON}), deadline=until, retain=True)
 
     def _hear(self, incoming: MQTTMessage) -> None:
         arrived = time.monotonic()
