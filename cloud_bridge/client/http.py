@@ -44,7 +44,9 @@ WAITING = 64
 BINARY_SERVERS = frozenset({"triton", "OpenVINO Model Server"})
 """Servers that take binary tensors, though not all of their versions list the extension."""
 
-_NOT_UNDERSTOOD = {400, 415, 422}
+NOT_UNDERSTOOD = frozenset({400, 415, 422, 500})
+"""Statuses of a server that could not read a binary request: MLServer falls over its bytes with 500."""
+
 _NOTHING = Message(b"")
 _UNKNOWN = oip.ServerMetadata("")
 """A server that does not say what it is: it gets what every server of the protocol takes."""
@@ -212,7 +214,7 @@ class HttpRemote:
         try:
             reply = self._ask(connection, transfer, call, True)
         except RefusedError as error:
-            if self._answers_binary or error.status not in _NOT_UNDERSTOOD:
+            if self._answers_binary or error.status not in NOT_UNDERSTOOD:
                 raise
             try:
                 reply = self._ask(connection, transfer, call, False)

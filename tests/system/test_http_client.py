@@ -18,7 +18,7 @@ import pytest
 
 from cloud_bridge.client import connect
 from cloud_bridge.client.connection import ERRORS, translate
-from cloud_bridge.client.http import WAITING, HttpRemote
+from cloud_bridge.client.http import NOT_UNDERSTOOD, WAITING, HttpRemote
 from cloud_bridge.client.link import UNSENT
 from cloud_bridge.protocol.message import Limits
 from edge_runtime.errors import (
@@ -389,7 +389,7 @@ def counted(hello: bytes, binary: bytes, plain: bytes) -> tuple[Handler, list[st
     return handle, asked
 
 
-@pytest.mark.parametrize("status", [400, 415, 422])
+@pytest.mark.parametrize("status", sorted(NOT_UNDERSTOOD))
 def test_downgrade_once(reach: Reach, status: int) -> None:
     """A server that claims binary tensors but refuses them is asked again in JSON, and from then on in JSON only."""
     handle, asked = counted(http(BINARY), http(b'{"error":"what?"}', status), http(ANSWER))
