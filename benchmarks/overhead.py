@@ -71,7 +71,7 @@ def _raw_onnx(session: Any, x: Array) -> Callable[[], object]:
 
 
 def _raw_openvino(session: Any, x: Array) -> Callable[[], object]:
-    request = session._compiled.create_infer_request()
+    request = session._program._request
     view, out = request.get_input_tensor(0).data, request.get_output_tensor(0).data
 
     def call() -> Array:

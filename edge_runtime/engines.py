@@ -12,8 +12,8 @@ import msgspec
 
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Manifest
-from edge_runtime.bundles.store import Bundle
 from edge_runtime.errors import BackendError, DeviceMissingError, EngineMissingError
 from edge_runtime.tuning.profile import Candidate, Profile
 from edge_runtime.values import Device, Settings

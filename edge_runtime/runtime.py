@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_runtime.bundles.store import Bundle, Store
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.installed import Installed
 from edge_runtime.engines import Loaded, open_best
 from edge_runtime.errors import InputError
 from edge_runtime.model import Model
@@ -40,14 +41,14 @@ class Runtime:
 
     def __init__(
         self,
-        store: str | Path | Store | None,
+        store: str | Path | Installed | None,
         *,
         cloud: str | Remote | None = None,
         profile: Profile | str | Path | None = None,
         policy: Policy = Policy(),
         device: str | None = None,
     ) -> None:
-        self._store = store if isinstance(store, Store | None) else Store(Path(store))
+        self._store = store if isinstance(store, Installed | None) else Installed(store)
         self._profile = profile if isinstance(profile, Profile) else self._load_profile(profile)
         self._policy = policy
         self._device = device

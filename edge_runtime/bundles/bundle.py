@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import msgspec
@@ -23,6 +22,8 @@ class Bundle(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """The sha256 of the manifest as it lies there; the manifest names the digests of all else."""
+        import hashlib  # here: a runtime never hashes, and it is a large import
+
         return hashlib.sha256(_read_manifest(self.folder)).hexdigest()
 
     def artifact(self, variant: Variant) -> Path:

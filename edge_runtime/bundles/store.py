@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,56 +24,23 @@ import msgspec
 
 from edge_runtime.bundles import archive
 from edge_runtime.bundles.bundle import Bundle, State, read_bundle
-from edge_runtime.bundles.manifest import MANIFEST, Manifest, check_name, check_version
-from edge_runtime.errors import BundleError, DigestError, NotInstalledError
+from edge_runtime.bundles.installed import STATE, Installed, disk
+from edge_runtime.bundles.manifest import MANIFEST, Manifest
+from edge_runtime.errors import BundleError, DigestError
 
 __all__ = ["Bundle", "State", "Store", "read_bundle"]
-
-STATE = "state.json"
 
 _STAGING = ".staging-"
 
 
-class Store:
-    """A folder of installed bundles. Every error is a BundleError, a full disk and missing permissions included."""
+class Store(Installed):
+    """A folder of installed bundles, to be changed. Every error is a BundleError, those of the disk too."""
 
     def __init__(self, path: str | Path, *, create: bool = False) -> None:
-        self.path = Path(path)
-        with _disk(f"cannot make a store at {self.path}"):
-            if create:
-                self.path.mkdir(parents=True, exist_ok=True)
-        if not self.path.is_dir():
-            raise BundleError(f"there is no store at {self.path}; Store(path, create=True) makes one")
-
-    def names(self) -> tuple[str, ...]:
-        """The models that have a version here, sorted."""
-        with _disk(f"cannot read the store at {self.path}"):
-            folders = sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir() and entry.name[0] != ".")
-        return tuple(name for name in folders if self.versions(name))
-
-    def versions(self, name: str) -> tuple[str, ...]:
-        """The installed versions of a model, oldest first; () if there is none."""
-        folder = self.path / check_name(name)
-        with _disk(f"cannot read the versions of {name}"):
-            found = os.listdir(folder) if folder.is_dir() else []
-        return tuple(sorted((version for version in found if (folder / version / MANIFEST).is_file()), key=_order))
-
-    def active(self, name: str) -> str | None:
-        """The active version of a model, if one is."""
-        return self._state(name).active
-
-    def bundle(self, name: str, version: str | None = None) -> Bundle:
-        """An installed version, the active one if none is named. Raises NotInstalledError."""
-        version = version or self.active(name)
-        if version is None:
-            raise self._missing(name)
-        folder = self.path / check_name(name) / check_version(version)
-        if not (folder / MANIFEST).is_file():
-            raise self._missing(name, version)
-        bundle = read_bundle(folder)
-        if (bundle.manifest.name, bundle.manifest.version) != (name, version):
-            raise BundleError(f"{folder} holds {bundle.manifest.name} {bundle.manifest.version}: the store is damaged")
-        return bundle
+        if create:
+            with disk(f"cannot make a store at {path}"):
+                Path(path).mkdir(parents=True, exist_ok=True)
+        super().__init__(path)
 
     def install(self, source: Path, *, activate: bool = True) -> Bundle:
         """Install a bundle from its folder or its one-file form, each file checked against the manifest on the way.
@@ -86,7 +52,7 @@ class Store:
             digest = hashlib.sha256(contents.manifest).hexdigest()
             installed = self._same(manifest, digest)
             if installed is None or not self._intact(installed):
-                with _disk(f"cannot install {source} into {self.path}"), self._staged() as staging:
+                with disk(f"cannot install {source} into {self.path}"), self._staged() as staging:
                     self._check_space(manifest)
                     _copy(contents, manifest, staging)
                     with self._locked():
@@ -95,14 +61,14 @@ class Store:
 
     def activate(self, name: str, version: str) -> Bundle:
         """Make an installed version the active one, by one atomic rename."""
-        with _disk(f"cannot activate {name} {version}"), self._locked():
+        with disk(f"cannot activate {name} {version}"), self._locked():
             bundle = self.bundle(name, version)
             self._change(name, self._state(name).activate(version))
         return bundle
 
     def rollback(self, name: str) -> Bundle:
         """Make the version active that was active before, by one atomic rename. Raises NotInstalledError if none was."""
-        with _disk(f"cannot roll {name} back"), self._locked():
+        with disk(f"cannot roll {name} back"), self._locked():
             state = self._state(name)
             if state.active is None:
                 raise self._missing(name)
@@ -113,7 +79,7 @@ class Store:
 
     def remove(self, name: str, version: str) -> None:
         """Delete a version that is not active."""
-        with _disk(f"cannot remove {name} {version}"), self._locked():
+        with disk(f"cannot remove {name} {version}"), self._locked():
             bundle, state = self.bundle(name, version), self._state(name)
             if state.active == version:
                 raise BundleError(f"{name} {version} is active: activate another version, then remove it")
@@ -135,16 +101,6 @@ class Store:
         """Write a bundle's one-file form. The same bundle gives the same bytes."""
         archive.write(bundle.folder, bundle.manifest, target)
 
-    def _state(self, name: str) -> State:
-        file = self.path / check_name(name) / STATE
-        with _disk(f"cannot read {file}"):
-            try:
-                return msgspec.json.decode(file.read_bytes(), type=State)
-            except FileNotFoundError:
-                return State()
-            except msgspec.MsgspecError as error:
-                raise BundleError(f"{file} is damaged ({error}): delete it and activate a version") from error
-
     def _change(self, name: str, state: State) -> None:
         if state == self._state(name):
             return
@@ -156,15 +112,6 @@ class Store:
             os.fsync(file.fileno())
         fresh.replace(folder / STATE)
         _sync(folder)
-
-    def _missing(self, name: str, version: str | None = None) -> NotInstalledError:
-        versions = self.versions(name)
-        if not versions:
-            known = ", ".join(self.names()) or "nothing"
-            return NotInstalledError(f"{name} is not installed in {self.path}, which holds {known}")
-        if version is None:
-            return NotInstalledError(f"no version of {name} is active; installed are {', '.join(versions)}: activate one")
-        return NotInstalledError(f"{name} {version} is not installed; installed are {', '.join(versions)}")
 
     def _same(self, manifest: Manifest, digest: str) -> Bundle | None:
         """The installed bundle of this name and version, if there is one; BundleError if its digest is another."""
@@ -264,17 +211,3 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _order(version: str) -> tuple[tuple[int, ...], int, str]:
-    """The key that sorts versions: by number, "-tag" before the plain one, "+tag" after it."""
-    numbers, sign, tag = re.fullmatch(r"([0-9.]*)(\W?)(.*)", version).groups()  # type: ignore[union-attr]
-    return tuple(int(number) for number in numbers.split(".") if number), {"-": 0, "": 1}.get(sign, 2), tag
-
-
-@contextmanager
-def _disk(trouble: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BundleError(f"{trouble}: {error}") from error

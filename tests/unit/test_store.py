@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.bundles.bundle import MAX_HISTORY, State
-from edge_runtime.bundles.store import Store, _order, read_bundle
+from edge_runtime.bundles.installed import order as version_order
+from edge_runtime.bundles.store import Store, read_bundle
 from edge_runtime.errors import BundleError, DigestError, ManifestError, NotInstalledError
 from tests.bundles import write_bundle
 
@@ -193,7 +194,7 @@ def test_state_is_a_history(steps: list[str]) -> None:
 def test_version_order() -> None:
     """Versions sort by number; a -tag comes before the plain version and a +tag after it."""
     versions = ["2", "10", "1.10", "1.9", "1.9-rc1", "1.9+cpu", "1"]
-    assert sorted(versions, key=_order) == ["1", "1.9-rc1", "1.9", "1.9+cpu", "1.10", "2", "10"]
+    assert sorted(versions, key=version_order) == ["1", "1.9-rc1", "1.9", "1.9+cpu", "1.10", "2", "10"]
 
 
 LOOP = """

@@ -1,0 +1,90 @@
+"""The bundles of a store as a reader sees them. All that a runtime needs: it changes nothing, and imports little."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from edge_runtime.bundles.bundle import Bundle, State, read_bundle
+from edge_runtime.bundles.manifest import MANIFEST, check_name, check_version
+from edge_runtime.errors import BundleError, NotInstalledError
+
+STATE = "state.json"
+
+
+class Installed:
+    """The bundles installed in a folder. `bundles.store.Store` is the same with the means to change it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise BundleError(f"there is no store at {self.path}; `edge-runtime install`, or Store(path, create=True), makes one")
+
+    def names(self) -> tuple[str, ...]:
+        """The models that have a version here, sorted."""
+        with disk(f"cannot read the store at {self.path}"):
+            folders = sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir() and entry.name[0] != ".")
+        return tuple(name for name in folders if self.versions(name))
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The installed versions of a model, oldest first; () if there is none."""
+        folder = self.path / check_name(name)
+        with disk(f"cannot read the versions of {name}"):
+            found = os.listdir(folder) if folder.is_dir() else []
+        return tuple(sorted((version for version in found if (folder / version / MANIFEST).is_file()), key=order))
+
+    def active(self, name: str) -> str | None:
+        """The active version of a model, if one is."""
+        return self._state(name).active
+
+    def bundle(self, name: str, version: str | None = None) -> Bundle:
+        """An installed version, the active one if none is named. Raises NotInstalledError."""
+        version = version or self.active(name)
+        if version is None:
+            raise self._missing(name)
+        folder = self.path / check_name(name) / check_version(version)
+        if not (folder / MANIFEST).is_file():
+            raise self._missing(name, version)
+        bundle = read_bundle(folder)
+        if (bundle.manifest.name, bundle.manifest.version) != (name, version):
+            raise BundleError(f"{folder} holds {bundle.manifest.name} {bundle.manifest.version}: the store is damaged")
+        return bundle
+
+    def _state(self, name: str) -> State:
+        file = self.path / check_name(name) / STATE
+        with disk(f"cannot read {file}"):
+            try:
+                return msgspec.json.decode(file.read_bytes(), type=State)
+            except FileNotFoundError:
+                return State()
+            except msgspec.MsgspecError as error:
+                raise BundleError(f"{file} is damaged ({error}): delete it and activate a version") from error
+
+    def _missing(self, name: str, version: str | None = None) -> NotInstalledError:
+        versions = self.versions(name)
+        if not versions:
+            known = ", ".join(self.names()) or "nothing"
+            return NotInstalledError(f"{name} is not installed in {self.path}, which holds {known}")
+        if version is None:
+            return NotInstalledError(f"no version of {name} is active; installed are {', '.join(versions)}: activate one")
+        return NotInstalledError(f"{name} {version} is not installed; installed are {', '.join(versions)}")
+
+
+def order(version: str) -> tuple[tuple[int, ...], int, str]:
+    """The key that sorts versions: by number, "-tag" before the plain one, "+tag" after it."""
+    numbers, sign, tag = re.fullmatch(r"([0-9.]*)(\W?)(.*)", version).groups()  # type: ignore[union-attr]
+    return tuple(int(number) for number in numbers.split(".") if number), {"-": 0, "": 1}.get(sign, 2), tag
+
+
+@contextmanager
+def disk(trouble: str) -> Iterator[None]:
+    """What an operating system's error becomes."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"{trouble}: {error}") from error
