@@ -33,6 +33,17 @@ class Answer(msgspec.Struct, frozen=True):
     message: Message
 
 
+class _Call(msgspec.Struct, frozen=True):
+    model: str
+    version: str | None
+    message: Message
+    received: float
+    """When its first byte was here: its budget counts from then."""
+    complete: float
+    """When all of it was here."""
+    deadline: float | None
+
+
 class _Model(msgspec.Struct, frozen=True):
     loaded: Loaded
     signature: Signature
@@ -65,6 +76,7 @@ class Service:
         self._opener = opener
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="endpoint")
         self._places = threading.BoundedSemaphore(workers + waiting)
+        self._turns = (workers + waiting) / workers
         self._capacity = models
         self._open: OrderedDict[tuple[str, str], _Model] = OrderedDict()
         self._lock = threading.Lock()
@@ -72,7 +84,8 @@ class Service:
         self._seconds = 0.05  # one inference, as a running mean: what tells a refused client when to come back
 
     def submit(self, model: str, version: str | None, message: Message, *, received: float) -> Future[Answer]:
-        """Start a call and return at once. `received` is the instant of `time.monotonic()` at which it arrived.
+        """Start a call and return at once. `received` is the instant of `time.monotonic()` at which it began to arrive: its
+        budget counts from there.
 
         The future gives an Answer and raises nothing; cancelling it before its turn comes drops the call.
         """
@@ -83,10 +96,12 @@ class Service:
         except EdgeError as error:
             return _done(error)
         if not self._places.acquire(blocking=False):
-            after = self._seconds
+            after = self._seconds * self._turns
             return _done(RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=after))
         try:
-            future = self._workers.submit(self._answer, model, version, message, received, deadline)
+            future = self._workers.submit(
+                self._answer, _Call(model, version, message, received, time.monotonic(), deadline)
+            )
         except RuntimeError:  # the only one that submit raises: the pool is shut down
             self._places.release()
             return _done(RefusedError("the endpoint is shutting down", status=503, retry_after=1.0))
@@ -118,21 +133,21 @@ class Service:
         for model in models:
             model.loaded.session.close()
 
-    def _answer(self, model: str, version: str | None, message: Message, received: float, deadline: float | None) -> Answer:
+    def _answer(self, call: _Call) -> Answer:
         try:
-            _check_time(deadline)
-            return Answer(200, self._run(model, version, message, received))
+            _check_time(call.deadline)
+            return Answer(200, self._run(call))
         except EdgeError as error:
             return Answer(*oip.encode_error(error))
         except Exception:  # noqa: BLE001 - a defect here is one caller's 500 and a line in the log, not a dead worker
-            _log.exception("inference on %s failed in an unforeseen way", model)
+            _log.exception("inference on %s failed in an unforeseen way", call.model)
             return Answer(*oip.encode_error(RefusedError("an internal error: see the endpoint's log", status=500)))
 
-    def _run(self, name: str, version: str | None, message: Message, received: float) -> Message:
-        model = self._model(name, version)
-        request = oip.decode_request(message, self.limits, model.signature)
+    def _run(self, call: _Call) -> Message:
+        model = self._model(call.model, call.version)
+        request = oip.decode_request(call.message, self.limits, model.signature)
         # Once more: the budget may stand in the body only, and opening a model takes its time.
-        _check_time(None if request.budget is None else received + request.budget)
+        _check_time(None if request.budget is None else call.received + request.budget)
         model.check(request.inputs)
         oip.check_outputs(request, model.outputs)
         started = time.monotonic()
@@ -141,13 +156,13 @@ class Service:
         self._seconds += 0.1 * (ended - started - self._seconds)
         device = model.loaded.session.device
         response = oip.InferResponse(
-            name,
+            call.model,
             outputs,
             version=model.loaded.bundle.manifest.version,
             engine=device.engine,
             device=device.name,
             variant=model.loaded.candidate.variant.name,
-            seconds=ended - received,
+            seconds=ended - call.complete,
         )
         return oip.encode_response(response, request)
 
