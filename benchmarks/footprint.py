@@ -56,7 +56,7 @@ interpreter.invoke()
 RUNTIME = """
 import edge_runtime
 started = time.perf_counter()
-runtime = edge_runtime.Runtime(sys.argv[2], profile="", device=sys.argv[3])
+runtime = edge_runtime.Runtime(sys.argv[2], profile=edge_runtime.Profile(), device=sys.argv[3])
 model = runtime.model(sys.argv[4])
 model.infer({"audio": np.zeros((1, 43844, 1), np.float32)})
 """

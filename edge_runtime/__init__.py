@@ -29,6 +29,7 @@ from edge_runtime.model import Model, ModelStream
 from edge_runtime.remote import Call, Pending, Remote, Reply
 from edge_runtime.routing.policy import Policy
 from edge_runtime.runtime import Runtime
+from edge_runtime.tuning.profile import Profile
 from edge_runtime.values import Attempt, Device, Result, Settings, Tensors
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "NotInstalledError",
     "Pending",
     "Policy",
+    "Profile",
     "ProtocolError",
     "RefusedError",
     "Remote",

@@ -6,7 +6,6 @@ The device's Runtime and the cloud's endpoint both open their models here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 
 import msgspec
 
@@ -81,10 +80,11 @@ def _in_order(manifest: Manifest, profile: Profile, device: str | None) -> Itera
     engine is looked at only when its turn comes: importing one takes longer than many models take to load.
     """
 
-    @cache
-    def here(backend: str) -> tuple[Candidate, ...]:
+    def here(backend: str) -> Iterator[Candidate]:
+        if device is not None and device.partition(":")[0] != backend:
+            return
         found = backends.backend(backend).devices()
-        return candidates(manifest, (d for d in found if device in (None, d.backend, str(d))))
+        yield from (c for d in found if device in (None, d.backend, str(d)) for c in candidates(manifest, (d,)))
 
     measured = profile.fastest(manifest.name)
     tried: list[Candidate] = []
@@ -94,6 +94,7 @@ def _in_order(manifest: Manifest, profile: Profile, device: str | None) -> Itera
                 rank = "measured fastest of" if not tried else "not the fastest of"
                 yield candidate, f"{rank} {len(measured)} here: p50 {row.p50 * 1e3:.2f} ms"
                 tried.append(candidate)
+                break
     for variant in manifest.variants:
         for name in backends.NAMES:
             if variant.format in backends.backend(name).formats:

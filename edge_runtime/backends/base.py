@@ -6,7 +6,7 @@ when it is itself imported, and lets none of the vendor's errors out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -68,8 +68,11 @@ class Backend(Protocol):
         """The artifact formats it loads: "onnx", "tflite", "openvino"."""
         ...
 
-    def devices(self) -> tuple[Device, ...]:
-        """What it finds here; empty when the engine is not installed."""
+    def devices(self) -> Iterator[Device]:
+        """What it finds here, the CPU first; nothing when the engine is not installed.
+
+        One is looked for when it is asked for: an engine may load large libraries to look past the CPU.
+        """
         ...
 
     def load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,13 @@ class OnnxBackend:
     name = "onnx"
     formats = ("onnx",)
 
-    def devices(self) -> tuple[Device, ...]:
+    def devices(self) -> Iterator[Device]:
         try:
             ort = _engine()
         except EngineMissingError:
-            return ()
-        return tuple(_device(ort, provider) for provider in ort.get_available_providers() if _loads(provider))
+            return
+        others = (provider for provider in ort.get_available_providers() if provider != CPU)
+        yield from (_device(ort, provider) for provider in (CPU, *others) if _loads(provider))
 
     def load(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -43,12 +43,13 @@ class OpenvinoBackend:
     name = "openvino"
     formats = ("onnx", "openvino")
 
-    def devices(self) -> tuple[Device, ...]:
+    def devices(self) -> Iterator[Device]:
         try:
             core = _core()
         except EngineMissingError:
-            return ()
-        return tuple(_device(core, name) for name in core.available_devices)
+            return
+        yield _device(core, "CPU")  # it is always there, and to ask for all loads the libraries of all
+        yield from (_device(core, name) for name in core.available_devices if name != "CPU")
 
     def load(
         self,

@@ -7,9 +7,8 @@ without one it fails in the engine's own way and writes to stderr. Until that ca
 from __future__ import annotations
 
 from base64 import b85decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
@@ -38,12 +37,12 @@ class TfliteBackend:
     name = "tflite"
     formats = ("tflite",)
 
-    def devices(self) -> tuple[Device, ...]:
+    def devices(self) -> Iterator[Device]:
         try:
             _, engine = _interpreter()
         except EngineMissingError:
-            return ()
-        return (Device(self.name, "CPU", "", engine),)
+            return
+        yield Device(self.name, "CPU", "", engine)
 
     def load(
         self,
@@ -83,7 +82,9 @@ class TfliteSession:
         self._lock = Lock()
         self._interpreter = interpreter
         self._inputs, self._outputs = rows
-        self._shapes: list[tuple[int, ...]] | None = None
+        # As the interpreter has allocated them: to do it again packs the weights a second time.
+        shapes = {detail["index"]: tuple(detail["shape"].tolist()) for detail in interpreter.get_input_details()}
+        self._shapes: list[tuple[int, ...]] | None = [shapes[index] for _, index in self._inputs]
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
         with self._lock:
@@ -120,15 +121,17 @@ class TfliteSession:
 def _interpreter() -> tuple[Any, str]:
     """The class that runs a model, and the package that brings it."""
     try:
+        import ai_edge_litert
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as missing:
         return _older_interpreter(missing)
-    return Interpreter, f"ai-edge-litert {version('ai-edge-litert')}"
+    return Interpreter, f"ai-edge-litert {ai_edge_litert.__version__}"
 
 
 def _older_interpreter(missing: ImportError) -> tuple[Any, str]:
     install = "pip install 'edge-runtime[tflite]'"
     try:
+        import tflite_runtime
         from tflite_runtime.interpreter import Interpreter
     except ImportError:
         raise EngineMissingError(f"ai-edge-litert is not installed ({missing}): {install}") from missing
@@ -138,7 +141,7 @@ def _older_interpreter(missing: ImportError) -> tuple[Any, str]:
         # Its wheels were built for numpy 1, their metadata does not say so, and they fail when the first model is loaded.
         fails = f"tflite-runtime is installed but fails with numpy {np.__version__}"
         raise EngineMissingError(f"{fails}: {install}, or pip install 'numpy<2'") from error
-    return Interpreter, f"tflite-runtime {version('tflite-runtime')}"
+    return Interpreter, f"tflite-runtime {tflite_runtime.__version__}"
 
 
 def _rows(specs: Iterable[TensorSpec], names: Mapping[str, str] | None, details: list[dict[str, Any]]) -> list[Row]:

@@ -62,12 +62,18 @@ def agreement(samples: Sequence[Tensors], tolerance: float, data: str) -> Gate:
 
 
 def retention(measure: Callable[[Session], float], metric: str, max_drop: float, data: str) -> Gate:
-    """A gate by the measure that counts for a task (F1, accuracy; higher is better): it drops by `max_drop` at most."""
+    """A gate by the measure that counts for a task (F1, accuracy; higher is better): it drops by `max_drop` at most.
+
+    The reference is measured first, and only once: a gate is for one model.
+    """
     limit = _limit(max_drop)
+    before: list[float] = []
 
     def gate(reference: Session, candidate: Session) -> Verdict:
-        before, after = measure(reference), measure(candidate)
-        return Verdict(candidate.device.engine, Accuracy(metric, after, data), limit - (before - after))
+        if not before:
+            before.append(measure(reference))
+        after = measure(candidate)
+        return Verdict(candidate.device.engine, Accuracy(metric, after, data), limit - (before[0] - after))
 
     return gate
 

@@ -59,7 +59,9 @@ def optimize(
     check_samples(manifest.signature.inputs, calibration)
     own = [{source.names.get(name, name): array for name, array in sample.items()} for sample in calibration]
     engines = [
-        name for name in backends.NAMES if "onnx" in backends.backend(name).formats and backends.backend(name).devices()
+        name
+        for name in backends.NAMES
+        if "onnx" in backends.backend(name).formats and any(backends.backend(name).devices())
     ]
     steps = len(own) + 2 + len(engines)
     with _staged(out) as folder:

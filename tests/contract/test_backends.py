@@ -47,7 +47,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_lists_its_devices(engine: Engine) -> None:
     """Every engine finds the CPU, once, and tells its own name and version."""
-    found = engine.backend.devices()
+    found = tuple(engine.backend.devices())
     assert [device.name for device in found].count("CPU") == 1
     for device in found:
         assert device.backend == engine.backend.name
