@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,17 +12,22 @@ from typing import Protocol, cast
 
 import msgspec
 
+import edge_runtime.optimize
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import BundleError, DigestError, EngineMissingError
-from edge_runtime.optimize import INT8, Gate, Progress, Verdict, optimize
+from edge_runtime.optimize import INT8, Gate, Outcome, Progress, Verdict, optimize
 from edge_runtime.values import Tensors
 from models import recipe as recipes
-from models.recipe import Labels, Recipe
+from models.recipe import Int8, Labels, Recipe
 
 LABELS = "labels.txt"
+BUILT = ".built.json"
+"""In the store: model -> digest of what it was built with. It only tells what need not be built again."""
+
+QUANTIZE = Path(edge_runtime.optimize.__file__).with_name("quantize.py")
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -57,23 +63,31 @@ def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lam
     with tempfile.TemporaryDirectory(prefix="bundle-") as room:
         plain = Path(room, "plain")
         manifest = _gather(recipe, packages, plain)
-        there = _installed(manifest, store)
+        key = _key(recipe)
+        there = _installed(manifest, key, store)
         if there is not None:
             return Built(there, fresh=False)
-        if recipe.int8 is None:
-            return Built(store.install(plain), fresh=True)
-        calibration = _calibration(recipe.name)
-        bundle = read_bundle(plain)
-        outcome = optimize(
-            bundle,
-            calibration.samples(packages),
-            calibration.gate(bundle, packages, recipe.int8.tolerance),
-            out=Path(room, "with-int8"),
-            quantization=recipe.int8.quantization,
-            progress=progress,
-        )
-        made = plain if outcome.bundle is None else outcome.bundle.folder
-        return Built(store.install(made), fresh=True, verdicts=outcome.verdicts)
+        verdicts: tuple[Verdict, ...] = ()
+        made = plain
+        if recipe.int8 is not None:
+            outcome = _optimize(recipe, recipe.int8, packages, plain, progress)
+            made, verdicts = (outcome.bundle.folder if outcome.bundle else plain), outcome.verdicts
+        built = Built(store.install(made), fresh=True, verdicts=verdicts)
+    _remember(store, recipe.name, key)
+    return built
+
+
+def _optimize(recipe: Recipe, int8: Int8, packages: Path, plain: Path, progress: Progress) -> Outcome:
+    bundle = read_bundle(plain)
+    calibration = _calibration(recipe.name)
+    return optimize(
+        bundle,
+        calibration.samples(packages),
+        calibration.gate(bundle, packages, int8.tolerance),
+        out=plain.with_name("with-int8"),
+        quantization=int8.quantization,
+        progress=progress,
+    )
 
 
 def _gather(recipe: Recipe, packages: Path, folder: Path) -> Manifest:
@@ -103,8 +117,8 @@ def _labels(labels: Labels, model: Path) -> str:
     return "\n".join((*labels.before, *metadata[labels.metadata].split("\n"), *labels.after)) + "\n"
 
 
-def _installed(manifest: Manifest, store: Store) -> Bundle | None:
-    """The bundle in the store, if it is this recipe's, and whole, and active."""
+def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
+    """The bundle in the store, made active, if it is what the recipe makes now, and whole."""
     if manifest.version not in store.versions(manifest.name):
         return None
     bundle = store.bundle(manifest.name, manifest.version)
@@ -118,7 +132,30 @@ def _installed(manifest: Manifest, store: Store) -> Bundle | None:
         store.verify(bundle)
     except DigestError:
         return None
-    return store.activate(manifest.name, manifest.version)
+    return store.activate(manifest.name, manifest.version) if _remembered(store).get(manifest.name) == key else None
+
+
+def _key(recipe: Recipe) -> str:
+    """A digest of the recipe, and of the code that an int8 variant comes out of."""
+    digest = hashlib.sha256(msgspec.json.encode(recipe))
+    if recipe.int8 is not None:
+        code = (*sorted((recipes.HERE / recipe.name).glob("*.py")), recipes.HERE / "lettering.py", QUANTIZE)
+        for path in code:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _remembered(store: Store) -> dict[str, str]:
+    try:
+        return msgspec.json.decode((store.path / BUILT).read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
+
+
+def _remember(store: Store, name: str, key: str) -> None:
+    fresh = store.path / f"{BUILT}.new"
+    fresh.write_bytes(msgspec.json.encode({**_remembered(store), name: key}))
+    fresh.replace(store.path / BUILT)
 
 
 def _calibration(name: str) -> Calibration:

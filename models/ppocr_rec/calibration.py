@@ -16,7 +16,7 @@ from models.lettering import line
 from models.pipelines.read import decode, prepare_line
 from models.pipelines.score import edit_distance, normalise
 
-LINES, OTHER_LINES = 32, 80
+LINES, OTHER_LINES = 32, 64
 
 
 def samples(packages: Path) -> Sequence[Tensors]:
@@ -25,7 +25,7 @@ def samples(packages: Path) -> Sequence[Tensors]:
 
 
 def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
-    """Of the characters on 80 other lines, the share that is read right drops by the tolerance at most."""
+    """Of the characters on 64 other lines, the share that is read right drops by the tolerance at most."""
     lines = [line(1000 + seed) for seed in range(OTHER_LINES)]
     labels = bundle.labels()
 

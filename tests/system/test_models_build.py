@@ -1,0 +1,200 @@
+"""The zoo: bundles made from packages, the same every time, and only from the files that the recipes know."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from edge_runtime import backends
+from edge_runtime.bundles.store import Store
+from edge_runtime.errors import BundleError, DigestError
+from models import __main__ as command
+from models import recipe as recipes
+from models.build import BUILT as BUILT_WITH
+from models.build import build
+from models.pipelines.sources import PAGE
+
+BUILT = ("basic_pitch", "ppocr_det", "ppocr_rec", "silero_vad")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store", create=True)
+
+
+@pytest.fixture
+def few(tmp_path: Path, packages: Path) -> Path:
+    """A packages' folder of one's own, to damage, with silero-vad alone."""
+    folder = tmp_path / "packages"
+    for part in ("silero_vad/data", "silero_vad-6.2.3.dist-info"):
+        shutil.copytree(packages / part, folder / part)
+    return folder
+
+
+def test_the_zoo(store: Store) -> None:
+    """Every model is there, active and whole, with a licence and a source."""
+    assert store.names() == BUILT == recipes.names()
+    for name in BUILT:
+        bundle = store.bundle(name)
+        store.verify(bundle)
+        assert bundle.manifest.licence
+        assert bundle.manifest.source is not None
+        assert bundle.manifest.source.version
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_every_variant_runs(store: Store, name: str) -> None:
+    """Each variant loads under the signature's names on each engine that takes its format, and gives finite outputs."""
+    bundle = store.bundle(name)
+    signature = bundle.manifest.signature
+    inputs = {spec.name: np.zeros(spec.sized(bundle.manifest.sizes), spec.dtype) for spec in signature.inputs}
+    for variant in bundle.manifest.variants:
+        for engine in backends.NAMES:
+            backend = backends.backend(engine)
+            if variant.format not in backend.formats:
+                continue
+            session = backend.load(bundle.artifact(variant), signature=signature, names=variant.names)
+            outputs = session.run(inputs)
+            session.close()
+            for spec in signature.outputs:
+                assert outputs[spec.name].shape == spec.sized(bundle.manifest.sizes)
+                assert np.isfinite(outputs[spec.name]).all()
+
+
+@pytest.mark.parametrize("name", ["basic_pitch", "ppocr_det", "ppocr_rec"])
+def test_int8_is_there_with_its_accuracy(store: Store, name: str) -> None:
+    """The models that stay right have an int8 variant, which says on what data it was judged, and how."""
+    accuracy = store.bundle(name).manifest.variant("int8-onnx").accuracy
+    assert accuracy is not None
+    assert accuracy.metric
+    assert "none of which it was calibrated" in accuracy.data
+
+
+def test_the_test_page_calibrates_nothing(packages: Path) -> None:
+    """No recipe makes its int8 variant from the page that the demonstration reads."""
+    for name in recipes.names():
+        assert all(PAGE not in carried.files for carried in recipes.load(name).carried)
+
+
+def test_labels(store: Store, packages: Path) -> None:
+    """The reader's labels are the characters of its own metadata, after the blank and before the space."""
+    labels = store.bundle("ppocr_rec").labels()
+    model = onnx.load(str(packages / "rapidocr/models/PP-OCRv6_rec_small.onnx"))
+    characters = {row.key: row.value for row in model.metadata_props}["character"].split("\n")
+    assert labels == ("", *characters, " ")
+    assert len(labels) == store.bundle("ppocr_rec").manifest.signature.outputs[0].shape[-1]
+
+
+def test_building_twice(packages: Path, tmp_path: Path, store: Store) -> None:
+    """A bundle that is built a second time, int8 included, has the same digest."""
+    other = Store(tmp_path / "other", create=True)
+    built = build(recipes.load("basic_pitch"), packages, other)
+    assert built.fresh
+    assert all(verdict.admitted for verdict in built.verdicts)
+    assert built.bundle.digest == store.bundle("basic_pitch").digest
+
+
+def test_what_is_there_is_left_alone(packages: Path, empty: Store) -> None:
+    """A second build changes nothing, unless the bundle in the store is damaged."""
+    recipe = recipes.load("silero_vad")
+    bundle = build(recipe, packages, empty).bundle
+    assert not build(recipe, packages, empty).fresh
+    (bundle.folder / bundle.manifest.files[0].path).write_bytes(b"")
+    assert build(recipe, packages, empty).fresh
+    empty.verify(bundle)
+
+
+def test_a_changed_calibration_is_noticed(packages: Path, store: Store) -> None:
+    """A bundle with int8 that was built with other code is built again, and stays if nothing came out different."""
+    digest = store.bundle("basic_pitch").digest
+    (store.path / BUILT_WITH).write_text("{}")
+    built = build(recipes.load("basic_pitch"), packages, store)
+    assert (built.fresh, built.bundle.digest) == (True, digest)
+    assert not build(recipes.load("basic_pitch"), packages, store).fresh
+
+
+def test_a_changed_recipe_needs_a_new_version(packages: Path, empty: Store) -> None:
+    """What is in the store is not taken for what another recipe makes under the same version."""
+    recipe = recipes.load("silero_vad")
+    build(recipe, packages, empty)
+    changed = msgspec.structs.replace(recipe, task="something else")
+    with pytest.raises(BundleError, match="raise the recipe's version"):
+        build(changed, packages, empty)
+    assert build(msgspec.structs.replace(changed, version="1.1"), packages, empty).fresh
+    assert empty.active("silero_vad") == "1.1"
+
+
+def test_a_refused_int8(packages: Path, empty: Store) -> None:
+    """An int8 variant that does not pass is left out, with the figures, and the rest of the bundle is installed."""
+    recipe = recipes.load("basic_pitch")
+    assert recipe.int8 is not None
+    strict = msgspec.structs.replace(recipe, int8=msgspec.structs.replace(recipe.int8, tolerance=1e-6))
+    built = build(strict, packages, empty)
+    assert [variant.name for variant in built.bundle.manifest.variants] == ["fp32-onnx", "fp32-tflite"]
+    assert built.verdicts
+    assert all(verdict.accuracy.value > 1e-6 and not verdict.admitted for verdict in built.verdicts)
+
+
+def test_a_changed_file(few: Path, empty: Store) -> None:
+    """A file that is not the one that the recipe was written for is refused, by its package."""
+    path = few / "silero_vad/data/silero_vad_openvino_16k.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(DigestError, match=r"is not silero-vad 6\.2\.3's .*pip install"):
+        build(recipes.load("silero_vad"), few, empty)
+    path.unlink()
+    with pytest.raises(BundleError, match=r"cannot be read \(No such file or directory\): pip install"):
+        build(recipes.load("silero_vad"), few, empty)
+    assert empty.names() == ()
+
+
+def test_a_missing_package(few: Path, empty: Store, tmp_path: Path) -> None:
+    """A package that is missing, or is another version, is named with the command that installs it."""
+    with pytest.raises(BundleError, match=r"rapidocr 3\.10\.0 is needed in .*, which is not there: pip install"):
+        build(recipes.load("ppocr_rec"), few, empty)
+    metadata = few / "silero_vad-6.2.3.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 6.2.3", "Version: 5.0"))
+    with pytest.raises(BundleError, match=r"silero-vad 6\.2\.3 is needed in .*, where 5\.0 is"):
+        build(recipes.load("silero_vad"), few, empty)
+    with pytest.raises(BundleError, match="which is not there"):
+        build(recipes.load("silero_vad"), tmp_path / "nowhere", empty)
+
+
+def test_bad_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe with an unknown field, without a version, not TOML, or for another model is refused by its path."""
+    text = (recipes.HERE / "silero_vad" / "recipe.toml").read_text()
+    monkeypatch.setattr(recipes, "HERE", tmp_path)
+    (tmp_path / "odd").mkdir()
+    for bad in (f"colour = 1\n{text}", text.replace('version = "1.0"', ""), "= 3", text):
+        (tmp_path / "odd" / "recipe.toml").write_text(bad)
+        with pytest.raises(BundleError, match=r"odd/recipe\.toml"):
+            recipes.load("odd")
+    with pytest.raises(BundleError, match="there is no recipe for 'even'; there are odd"):
+        recipes.load("even")
+
+
+def test_the_command(packages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It tells one line a model and exits with 0; what is wrong goes to stderr, with 1."""
+    arguments = [str(tmp_path / "store"), "--only", "silero_vad", "--packages"]
+    assert command.main([*arguments, str(packages)]) == 0
+    assert command.main([*arguments, str(packages)]) == 0
+    built, there = capsys.readouterr().out.splitlines()
+    assert built.startswith("silero_vad 1.0: fp32-onnx (built in ")
+    assert there == "silero_vad 1.0: fp32-onnx (there already)"
+    assert command.main([*arguments, str(tmp_path / "nowhere")]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: silero-vad 6.2.3 is needed")
+
+
+def test_help(root: Path) -> None:
+    """`python -m models --help` shows an example."""
+    run = subprocess.run([sys.executable, "-m", "models", "--help"], cwd=root, capture_output=True, text=True, check=True)
+    assert "example:" in run.stdout
