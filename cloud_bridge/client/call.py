@@ -1,0 +1,71 @@
+"""A call over HTTP: carried out by one thread, waited for by another, given up by any."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+from cloud_bridge.client.connection import Connection
+from cloud_bridge.client.link import Transfer
+from edge_runtime.errors import CancelledError, EdgeError, LateError, ProtocolError, RemoteError
+from edge_runtime.remote import Reply
+
+Work: TypeAlias = "Callable[[Connection, Transfer], Reply]"
+
+
+class HttpCall:
+    """A call under way: `edge_runtime.remote.Pending`."""
+
+    def __init__(self, work: Work, deadline: float, name: str) -> None:
+        self.transfer = Transfer(deadline)
+        self._work: Work | None = work
+        self._name = name
+        self._outcome: Reply | EdgeError | None = None
+        self._settled = threading.Event()
+        self._lock = threading.Lock()
+
+    def run(self, connection: Connection) -> None:
+        """Carry the call out, unless it has been given up by now."""
+        work = self._work
+        if work is None:
+            return
+        try:
+            if self.transfer.left() <= 0:
+                raise LateError(f"the deadline passed before a connection to {self._name} was free")  # noqa: TRY301
+            self._settle(work(connection, self.transfer))
+        except EdgeError as error:
+            self._settle(error)
+        except Exception as error:  # noqa: BLE001 - a defect must end this one call, not leave its caller waiting
+            self._settle(ProtocolError(f"the client failed in an unforeseen way: {error!r}"))
+
+    def result(self, timeout: float) -> Reply:
+        """The answer; see the port."""
+        if not self._settled.wait(min(max(timeout, 0.0), self.transfer.left())):
+            if self.transfer.left() > 0:
+                raise LateError(f"no answer from {self._name} within {timeout * 1e3:.0f} ms")
+            self.give_up(LateError(f"no answer from {self._name} before the deadline"))
+        if isinstance(self._outcome, EdgeError):
+            raise self._outcome
+        assert self._outcome is not None  # noqa: S101 - it is set before the event is
+        return self._outcome
+
+    def cancel(self) -> int:
+        """Stop the bytes; see the port."""
+        self.give_up(CancelledError("the call was cancelled"))
+        return self.transfer.sent
+
+    def give_up(self, error: RemoteError) -> None:
+        """End the call with this error and cut its connection, unless it has ended."""
+        if self._settle(error):
+            self.transfer.cut()
+
+    def _settle(self, outcome: Reply | EdgeError) -> bool:
+        """Make this the outcome, unless there is one: what comes late is dropped."""
+        with self._lock:
+            if self._settled.is_set():
+                return False
+            self._outcome = outcome
+            self._work = None  # and with it the inputs
+            self._settled.set()
+            return True
