@@ -38,6 +38,9 @@ from edge_runtime.errors import InputError, RefusedError, UnreachableError
 RECONNECT = (0.25, 30.0)
 """Seconds: the first and the longest upper bound of the random wait before the next try to connect."""
 
+HANDSHAKE = 10.0
+"""Seconds from a connection to its confirmed subscriptions; paho would wait for them as long as for a keepalive."""
+
 _KEEPALIVE = 20  # seconds; a broker that says nothing for so long is lost. rumqttd refuses 0
 _UNACKNOWLEDGED = 10_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
 _QUEUE_BYTES = 256 << 20
@@ -79,6 +82,7 @@ class Link:
         self._suback: int | None = None
         self._refusal: str | None = None
         self._closed = False
+        self._handshake = threading.Timer(0.0, lambda: None)
         self._client = self._make_client(client_id, will)
 
     def open(self) -> None:
@@ -144,6 +148,7 @@ class Link:
                 for letter in (*self._queue, last):
                     self._hand(letter)
             self._forget()
+            self._handshake.cancel()
             self._client.disconnect()
             if cut:  # a goodbye would wait behind a letter that nobody wants any more
                 self._shut_down()
@@ -165,7 +170,7 @@ class Link:
                 raise InputError(f"ca {self.address.ca!r} is no file of certificates (PEM): {error}") from error
         if will is not None:
             client.will_set(will.topic, bytes(will.message.body), 0, will.retain, pack(will, time.monotonic(), will=True))
-        client.on_socket_open = _tune_socket
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_subscribe = self._on_subscribe
@@ -175,6 +180,13 @@ class Link:
         return client
 
     # What follows runs on paho's thread, except _advance, _hand and _forget, which run under the lock on any.
+
+    def _on_socket_open(self, client: Client, _: Any, link: Any) -> None:
+        _tune(link)
+        self._handshake.cancel()
+        self._handshake = threading.Timer(HANDSHAKE, self._refuse, (f"no answer within {HANDSHAKE} s of connecting",))
+        self._handshake.daemon = True
+        self._handshake.start()
 
     def _on_connect(
         self, client: Client, _: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -200,6 +212,7 @@ class Link:
         with self._lock:
             if self._closed:
                 return
+            self._handshake.cancel()
             self._tries = 0
             self._connection += 1
             self.up.set()
@@ -232,6 +245,7 @@ class Link:
         with self._lock:
             if self._closed:
                 return
+            self._handshake.cancel()
             was_up, news = self.up.is_set(), why != self.why
             self.up.clear()
             self._forget()
@@ -284,7 +298,7 @@ def _bytes(body: Buffer) -> bytes | bytearray:
     return bytes(body) if isinstance(body, memoryview) else body
 
 
-def _tune_socket(client: Client, _: Any, link: Any) -> None:
+def _tune(link: Any) -> None:
     if link.fileno() >= _SELECTABLE:
         raise OSError(
             f"this process has over {_SELECTABLE} open files, more than paho-mqtt can wait for: raise it no further"

@@ -98,17 +98,17 @@ class MqttRemote:
     def health(self, timeout: float) -> bool:
         """Whether a worker answers within `timeout` seconds. It waits so long for the connection and for a worker."""
         deadline = time.monotonic() + timeout
+        asked: list[MqttPending] = []
+        wait = 0.1  # a question that came before the worker is lost, so it is asked again, more and more patiently
         while (left := deadline - time.monotonic()) > 0 and not self._closed:
-            if not self._link.up.wait(min(left, 1.0)):
-                continue
-            try:
-                self.probe(0).result(min(max(left / 3, 1.0), left))
-            except LateError:
-                continue
-            except RemoteError:
-                time.sleep(min(0.05, left))  # no worker yet: wait for the news of one
-            else:
-                return True
+            if self._link.up.wait(min(left, 1.0)):
+                try:
+                    asked.append(self.probe(0))
+                except RemoteError:
+                    time.sleep(min(0.05, left))  # every worker is gone: there will be news of a new one
+                if any(_answered(each, min(wait, left) if each is asked[-1] else 0.0) for each in reversed(asked)):
+                    return True
+                wait *= 1.5
         return False
 
     def close(self) -> None:
@@ -260,6 +260,14 @@ def _answer(received: Received, decode: Callable[[Message], Reply]) -> Reply | R
         return decode(received.message)
     except RemoteError as error:
         return error
+
+
+def _answered(probe: MqttPending, wait: float) -> bool:
+    try:
+        probe.result(wait)
+    except RemoteError:
+        return False
+    return True
 
 
 def _checked(version: str) -> str:

@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from cloud_bridge import broker
 from tests.endpoint import endpoint
+from tests.system.mqtt_parts import need
 
 
 class Transport(NamedTuple):
@@ -34,6 +36,17 @@ def free_port() -> int:
         return port
 
 
+def _mqtt(kind: broker.Kind) -> Transport:
+    @contextmanager
+    def serve(store: Path) -> Iterator[str]:
+        with broker.start(kind=need(kind)) as running, endpoint(store, http=None, mqtt=running.url):
+            yield running.url
+
+    return Transport(serve, lambda: f"mqtt://127.0.0.1:{free_port()}")
+
+
 TRANSPORTS: dict[str, Transport] = {
     "http": Transport(_http, lambda: f"http://127.0.0.1:{free_port()}"),
+    "mqtt-mosquitto": _mqtt("mosquitto"),
+    "mqtt-iotcore": _mqtt("iotcore"),
 }

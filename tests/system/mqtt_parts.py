@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,17 +33,10 @@ from edge_runtime.bundles.store import Store
 from edge_runtime.remote import Call
 from edge_runtime.signature import Signature, TensorSpec
 from tests.bundles import file_of
+from tests.endpoint import eventually
 
 WAIT = 30.0
 """Seconds after which something that ought to happen counts as not happening."""
-
-
-def eventually(check: Callable[[], object], what: str) -> None:
-    """Wait for something that happens by itself."""
-    deadline = time.monotonic() + WAIT
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def soon(seconds: float = WAIT) -> float:

@@ -14,7 +14,8 @@ import pytest
 
 from cloud_bridge import broker
 from edge_runtime.errors import InputError, UnreachableError
-from tests.system.mqtt_parts import eventually, need
+from tests.endpoint import eventually
+from tests.system.mqtt_parts import need
 
 
 def gone(pid: int) -> bool:

@@ -29,12 +29,12 @@ from edge_runtime.errors import (
     UnreachableError,
 )  # fmt: skip
 from edge_runtime.remote import Call
+from tests.endpoint import eventually
 from tests.system.mqtt_parts import (
     WAIT,
     HeldService,
     Stranger,
     call,
-    eventually,
     make_store,
     need,
     soon,

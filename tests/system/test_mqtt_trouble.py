@@ -20,7 +20,8 @@ from cloud_bridge import broker, mqtt
 from cloud_bridge.client.mqtt import MqttRemote
 from cloud_bridge.endpoint.mqtt import Worker
 from edge_runtime.errors import CancelledError, InputError, UnreachableError
-from tests.system.mqtt_parts import WAIT, HeldService, Stranger, call, eventually, need, soon
+from tests.endpoint import eventually
+from tests.system.mqtt_parts import WAIT, HeldService, Stranger, call, need, soon
 
 
 def why(remote: MqttRemote) -> str:
@@ -132,6 +133,7 @@ class FalseBroker:
         self._links: list[socket.socket] = []
         self.url = f"mqtt://127.0.0.1:{self._server.getsockname()[1]}"
         self.said = 0
+        self.mute = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -156,7 +158,7 @@ class FalseBroker:
     def _serve_one(self, link: socket.socket) -> None:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connack, suback = self._answers
-        if not link.recv(4096):
+        if not link.recv(4096) or self.mute:
             return
         link.sendall(connack)
         subscribe = link.recv(4096)
@@ -182,6 +184,17 @@ def test_a_refused_subscription() -> None:
         eventually(
             lambda: "refuses the subscription of edge/v1/things/me/infer-rsp: Not authorized" in why(remote), "not told"
         )
+
+
+def test_a_broker_that_says_nothing(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection on which nothing comes is given up and tried again, until somebody answers."""
+    monkeypatch.setattr(mqtt, "HANDSHAKE", 0.05)
+    with closing(FalseBroker()) as false:
+        false.mute = True
+        with closing(MqttRemote(false.url)) as remote:
+            eventually(lambda: "no answer within" in why(remote), "not told")
+            false.mute = False
+            eventually(remote.up, "not connected")
 
 
 def test_no_shared_subscriptions() -> None:
