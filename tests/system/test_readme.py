@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
+from edge_runtime.bundles.store import Store
 from tests.bundles import file_of
 from tests.contract.test_optimize import NAMES, SIGNATURE, net, samples
 
@@ -35,10 +36,10 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     """A folder as the README's reader has it: a store, and a few inputs."""
     here = tmp_path_factory.mktemp("readme")
-    shutil.copytree(store, here / "store")
+    shutil.copytree(store.path, here / "store")
     np.save(here / "line.npy", np.zeros((1, 3, 48, 320), np.float32))
     _my_model(here / "my_model")
     (here / "samples").mkdir()
