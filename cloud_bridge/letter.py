@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from typing import TypeAlias
 
 import msgspec
 from paho.mqtt.client import MQTTMessage
@@ -23,6 +24,9 @@ STATUS = "status"
 """User property of an answer: what would be the HTTP status."""
 MODEL_VERSION = "model-version"
 """User property of a request: the version of the model, when a certain one is asked for."""
+
+Incoming: TypeAlias = MQTTMessage
+"""A message as it came in, before it is read."""
 
 _MAX_PROPERTIES = 64
 _LONGEST = 999_999.0  # seconds
@@ -59,8 +63,8 @@ class Received(msgspec.Struct, frozen=True):
     properties: dict[str, str]
 
 
-def read(incoming: MQTTMessage) -> Received:
-    """What is in a message of paho's. ProtocolError when its properties are not ours to read."""
+def read(incoming: Incoming) -> Received:
+    """What is in a message. ProtocolError when its properties are not ours to read."""
     properties = incoming.properties
     pairs: list[tuple[str, str]] = getattr(properties, "UserProperty", [])
     if len(pairs) > _MAX_PROPERTIES:
@@ -81,8 +85,8 @@ def read(incoming: MQTTMessage) -> Received:
     )
 
 
-def correlation_of(incoming: MQTTMessage) -> bytes | None:
-    """The correlation data of a message of paho's."""
+def correlation_of(incoming: Incoming) -> bytes | None:
+    """The correlation data of a message."""
     data = getattr(incoming.properties, "CorrelationData", None)
     return None if data is None else bytes(data)
 

@@ -1,9 +1,7 @@
 """One connection to an MQTT 5 broker, as both ends of the bridge use it: a queue of letters out, a callback for letters in.
 
 paho-mqtt speaks the protocol, on a thread of its own. What is added here:
-- Letters wait in our queue and are handed to paho one at a time. So a letter that waits can be taken back, one whose
-  deadline has passed is never sent, and the budget it tells is what is left when it really leaves.
-- Nothing is kept for a later connection: when it is lost, everything that waited is gone and its owner is told at once.
+- An outbox (see there), and nothing kept for a later connection: when it is lost, the owners of letters are told at once.
 - TCP_NODELAY, which paho leaves off; reconnecting for ever with full jitter; the broker's limits kept before it has to
   cut us off for breaking them; a subscription that the broker refuses counts as no connection.
 - QoS 0 everywhere: the device gives a call up or tries again by its budget, and a redelivery would come too late.
@@ -16,24 +14,22 @@ import logging
 import random
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from cloud_bridge.letter import Letter, overhead, pack
-from cloud_bridge.protocol.message import Buffer
+from cloud_bridge.letter import Incoming, Letter, pack
+from cloud_bridge.outbox import LARGEST_PACKET, Outbox
 from cloud_bridge.protocol.topics import Address
-from edge_runtime.errors import InputError, RefusedError, UnreachableError
+from edge_runtime.errors import InputError
 
 RECONNECT = (0.25, 30.0)
 """Seconds: the first and the longest upper bound of the random wait before the next try to connect."""
@@ -43,8 +39,6 @@ HANDSHAKE = 10.0
 
 _KEEPALIVE = 20  # seconds; a broker that says nothing for so long is lost. rumqttd refuses 0
 _UNACKNOWLEDGED = 10_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
-_QUEUE_BYTES = 256 << 20
-_LARGEST_PACKET = 268_435_455  # MQTT 5.0, 1.5.5
 _SELECTABLE = 1024  # paho waits with select(), which knows no higher file descriptor
 
 _log = logging.getLogger(__name__)
@@ -62,28 +56,23 @@ class Link:
         client_id: str,
         subscriptions: Sequence[str],
         *,
-        hear: Callable[[MQTTMessage], None],
+        hear: Callable[[Incoming], None],
         rise: Callable[[], None] = lambda: None,
         fall: Callable[[str], None] = lambda why: None,
         will: Letter | None = None,
     ) -> None:
         self.address = address
         self.up = threading.Event()
-        self.why = f"{address.name}: not connected yet"
         self._subscriptions = [(topic, 0) for topic in subscriptions]
         self._hear, self._rise, self._fall = hear, rise, fall
-        self._lock = threading.RLock()
-        self._queue: deque[Letter] = deque()
-        self._queued_bytes = 0
-        self._in_hand: int | None = None  # paho's number of the letter that is leaving
-        self._largest = _LARGEST_PACKET
-        self._connection = 0
+        self._largest = LARGEST_PACKET
         self._tries = 0
         self._suback: int | None = None
         self._refusal: str | None = None
         self._closed = False
         self._handshake = threading.Timer(0.0, lambda: None)
         self._client = self._make_client(client_id, will)
+        self._outbox = Outbox(self._client, address.name)
 
     def open(self) -> None:
         """Start connecting, and go on for ever until `close`."""
@@ -95,43 +84,17 @@ class Link:
         self._client.loop_start()
 
     def post(self, letter: Letter) -> None:
-        """Queue a letter and return at once.
-
-        Raises UnreachableError without a connection, RefusedError (413) when the broker takes no packet of its size.
-        """
-        with self._lock:
-            if not self.up.is_set():
-                raise UnreachableError(self.why)
-            size = letter.size + overhead(letter)
-            if size > self._largest:
-                raise RefusedError(
-                    f"{self.address.name} takes packets of {self._largest} bytes at most, and this one has {size}: "
-                    "send less, raise the broker's limit, or use HTTP",
-                    status=413,
-                )
-            if self._queued_bytes + size > _QUEUE_BYTES:
-                raise UnreachableError(f"{self.address.name}: {self._queued_bytes} bytes already wait to be sent")
-            self._queue.append(letter)
-            self._queued_bytes += letter.size
-            self._advance()
+        """See `Outbox.post`."""
+        self._outbox.post(letter)
 
     def take_back(self, letter: Letter) -> int:
-        """Make sure that a letter that still waits is never sent; how many bytes of its body have left.
+        """See `Outbox.take_back`."""
+        return self._outbox.take_back(letter)
 
-        One that has begun to leave can't be stopped: MQTT knows no half packets. Of its bytes those are counted that TCP
-        has sent, where the kernel tells (Linux), else all of them.
-        """
-        with self._lock:
-            if letter.handed is None:
-                if letter in self._queue:
-                    self._queue.remove(letter)
-                    self._queued_bytes -= letter.size
-                return 0
-            connection, before = letter.handed
-            now = _bytes_sent(self._client.socket())
-            if connection != self._connection or before is None or now is None:
-                return letter.size
-            return min(letter.size, max(0, now - before))
+    @property
+    def why(self) -> str:
+        """Why nothing can be sent, while `up` is not set."""
+        return self._outbox.why
 
     def unsubscribe(self) -> None:
         """Hear no more; letters can still be sent."""
@@ -139,21 +102,15 @@ class Link:
 
     def close(self, last: Letter | None = None) -> None:
         """Say goodbye and stop; with `last`, send what waits and then that before. Safe to repeat."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            cut = last is None and self._in_hand is not None
-            if last is not None and self.up.is_set():
-                for letter in (*self._queue, last):
-                    self._hand(letter)
-            self._forget()
-            self._handshake.cancel()
-            self._client.disconnect()
-            if cut:  # a goodbye would wait behind a letter that nobody wants any more
-                self._shut_down()
-            self.up.clear()
-            self.why = f"{self.address.name}: closed"
+        if self._closed:
+            return
+        self._closed = True
+        leaving = self._outbox.finish(last, f"{self.address.name}: closed")
+        self.up.clear()
+        self._handshake.cancel()
+        self._client.disconnect()
+        if leaving and last is None:  # a goodbye would wait behind a letter that nobody wants any more
+            self._shut_down()
         # paho joins its thread, which may be in the middle of connecting to a host that does not answer.
         stopper = threading.Thread(target=self._client.loop_stop, name="mqtt-stop", daemon=True)
         stopper.start()
@@ -179,7 +136,7 @@ class Link:
         client.on_message = self._on_message
         return client
 
-    # What follows runs on paho's thread, except _advance, _hand and _forget, which run under the lock on any.
+    # What follows runs on paho's thread.
 
     def _on_socket_open(self, client: Client, _: Any, link: Any) -> None:
         _tune(link)
@@ -197,7 +154,7 @@ class Link:
         elif shares and getattr(properties, "SharedSubscriptionAvailable", 1) == 0:
             self._refuse("the broker has no shared subscriptions")
         else:
-            self._largest = min(getattr(properties, "MaximumPacketSize", _LARGEST_PACKET), _LARGEST_PACKET)
+            self._largest = min(getattr(properties, "MaximumPacketSize", LARGEST_PACKET), LARGEST_PACKET)
             self._suback = client.subscribe(self._subscriptions)[1]
 
     def _on_subscribe(
@@ -209,13 +166,12 @@ class Link:
             if reason.is_failure:
                 self._refuse(f"the broker refuses the subscription of {topic}: {reason}")
                 return
-        with self._lock:
-            if self._closed:
-                return
-            self._handshake.cancel()
-            self._tries = 0
-            self._connection += 1
-            self.up.set()
+        if self._closed:
+            return
+        self._handshake.cancel()
+        self._tries = 0
+        self._outbox.open(self._largest)
+        self.up.set()
         _log.info("%s: connected", self.address.name)
         self._rise()
 
@@ -241,19 +197,17 @@ class Link:
                 link.shutdown(socket.SHUT_RDWR)
 
     def _lose(self, why: str) -> None:
+        if self._closed:
+            return
         why = f"{self.address.name}: {why}"
-        with self._lock:
-            if self._closed:
-                return
-            self._handshake.cancel()
-            was_up, news = self.up.is_set(), why != self.why
-            self.up.clear()
-            self._forget()
-            self.why = why
+        news = why != self.why
+        self._handshake.cancel()
+        self.up.clear()
+        was_open = self._outbox.shut(why)
         self._wait_a_random_time()
         if news:
             _log.warning("%s", why)
-        if was_up:
+        if was_open:
             self._fall(why)
 
     def _wait_a_random_time(self) -> None:
@@ -262,59 +216,22 @@ class Link:
         self._tries += 1
         self._client.reconnect_delay_set(seconds, seconds)  # type: ignore[arg-type]  # paho takes any number
 
-    def _on_message(self, client: Client, _: Any, incoming: MQTTMessage) -> None:
+    def _on_message(self, client: Client, _: Any, incoming: Incoming) -> None:
         try:
             self._hear(incoming)
         except Exception:  # noqa: BLE001 - a defect met by one message must not end the thread that serves all
             _log.exception("%s: a message was not understood", self.address.name)
 
     def _on_publish(self, client: Client, _: Any, mid: int, reason: ReasonCode, properties: Properties | None) -> None:
-        with self._lock:
-            if self._in_hand == mid:
-                self._in_hand = None
-                self._advance()
-
-    def _advance(self) -> None:
-        while self._in_hand is None and self._queue and not self._closed:
-            letter = self._queue.popleft()
-            self._queued_bytes -= letter.size
-            if letter.deadline is None or time.monotonic() < letter.deadline:
-                self._hand(letter)
-
-    def _hand(self, letter: Letter) -> None:
-        properties = pack(letter, time.monotonic())
-        letter.handed = self._connection, _bytes_sent(self._client.socket())
-        info = self._client.publish(letter.topic, _bytes(letter.message.body), 0, letter.retain, properties)
-        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._in_hand = info.mid
-
-    def _forget(self) -> None:
-        self._queue.clear()
-        self._queued_bytes = 0
-        self._in_hand = None
-
-
-def _bytes(body: Buffer) -> bytes | bytearray:
-    return bytes(body) if isinstance(body, memoryview) else body
+        self._outbox.note_sent(mid)
 
 
 def _tune(link: Any) -> None:
     if link.fileno() >= _SELECTABLE:
         raise OSError(
-            f"this process has over {_SELECTABLE} open files, more than paho-mqtt can wait for: raise it no further"
+            f"this process has over {_SELECTABLE} open files, more than paho-mqtt can wait for: close some, "
+            "or connect before you open them"
         )
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
-
-
-def _bytes_sent(link: Any) -> int | None:
-    """Bytes that TCP has sent on this connection, not counting what it sent again; None where the kernel does not tell."""
-    if link is None or not sys.platform.startswith("linux"):
-        return None
-    with contextlib.suppress(OSError):
-        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 216)
-        if len(info) == 216:  # tcpi_bytes_sent and tcpi_bytes_retrans of linux/tcp.h, since Linux 4.19
-            sent, again = struct.unpack_from("=QQ", info, 200)
-            return int(sent - again)
-    return None

@@ -11,10 +11,9 @@ from concurrent.futures import Future
 from typing import TypeAlias
 
 import msgspec
-from paho.mqtt.client import MQTTMessage
 
 from cloud_bridge.endpoint.service import Answer, Service
-from cloud_bridge.letter import MODEL_VERSION, STATUS, Letter, Received, correlation_of, new_id, read, shorten
+from cloud_bridge.letter import MODEL_VERSION, STATUS, Incoming, Letter, Received, correlation_of, new_id, read, shorten
 from cloud_bridge.mqtt import Link
 from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, Message, remaining
 from cloud_bridge.protocol.oip import encode_error
@@ -88,7 +87,7 @@ class Worker:
         until = None if state == "ready" else time.monotonic() + _OBITUARY
         return Letter(self._topics.status(self.id), Message(body, {CONTENT_TYPE: JSON}), deadline=until, retain=True)
 
-    def _hear(self, incoming: MQTTMessage) -> None:
+    def _hear(self, incoming: Incoming) -> None:
         arrived = time.monotonic()
         leaver = self._topics.parse_cancel(incoming.topic)
         if leaver is not None:
@@ -125,7 +124,7 @@ class Worker:
         if future is not None:
             future.cancel()
 
-    def _check(self, incoming: MQTTMessage, thing: str) -> Received:
+    def _check(self, incoming: Incoming, thing: str) -> Received:
         received = read(incoming)
         if len(received.correlation or b"") > _MAX_CORRELATION:
             raise ProtocolError(f"correlation data of over {_MAX_CORRELATION} bytes")
