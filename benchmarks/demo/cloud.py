@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,7 +36,9 @@ class Cloud:
             self.mqtt,
             "--json",
         ]
-        self._endpoint = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+        # Its log would run through the table; it is told when the endpoint does not start.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the rest
+        self._endpoint = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)  # noqa: S603
         self.http = ""
 
     def wait(self) -> None:
@@ -43,7 +46,11 @@ class Cloud:
         assert self._endpoint.stdout is not None  # noqa: S101  (it was asked for)
         line = self._endpoint.stdout.readline()
         if not line:
-            raise UnreachableError(f"the endpoint ended with status {self._endpoint.wait()} before it was ready")
+            status = self._endpoint.wait()
+            self._log.seek(0)
+            raise UnreachableError(
+                f"the endpoint ended with status {status} before it was ready: {self._log.read()[-500:]}"
+            )
         self.http = json.loads(line)["http"]
 
     def kill_endpoint(self) -> None:
@@ -65,6 +72,7 @@ class Cloud:
         self._endpoint.wait()
         if self._endpoint.stdout is not None:
             self._endpoint.stdout.close()
+        self._log.close()
         self.broker.close()
 
     def __enter__(self) -> Self:

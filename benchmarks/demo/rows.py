@@ -171,8 +171,7 @@ def parity_rows(store: Path, packages: Path, told: Told) -> list[Row]:
         apart = score.compare_tensors([r.outputs for r in made], [r.outputs for r in reference])
         rows.append(
             Row(
-                pipeline="parity", link="on the device",
-                ran=f"{candidate.variant.name} on {made[0].engine} {made[0].device}", score=str(apart),
+                pipeline="parity", link="on the device", ran=_where(made[0]), score=str(apart),
                 right=apart.worst <= parity.TOLERANCE[candidate.variant.precision], calls=calls,
             )
         )  # fmt: skip
@@ -206,4 +205,5 @@ def _kill_soon(kill: Callable[[], None], killed: list[float], start: float) -> N
 
 
 def _where(result: Result) -> str:
-    return f"{result.target} {result.variant} on {result.engine} {result.device}"
+    place = "" if result.target == "local" else " in the cloud"
+    return f"{result.variant} on {result.engine} {result.device}{place}"

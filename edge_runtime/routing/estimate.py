@@ -1,8 +1,7 @@
-"""What earlier calls teach about the next one. No I/O and no clock: every time is an argument. Not locked: callers lock."""
+"""What earlier calls teach about the next one. No I/O and no clock: every time is an argument. `CloudTimes` is not locked: callers lock."""
 
 from __future__ import annotations
 
-from collections import deque
 from math import exp, log
 
 from edge_runtime.routing.policy import Estimate, Policy
@@ -15,14 +14,20 @@ WEIGHT = 0.3
 
 
 class LocalTimes:
-    """How long the local model has taken lately, by the size of its input."""
+    """How long the local model has taken lately, by the size of its input. Runs may end on several threads at once."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+        # A ring that is written in place: a thread that reads it meanwhile sees the old run or the new one.
+        self._seen: list[tuple[int, float]] = []
+        self._next = 0
 
     def observe(self, size: int, seconds: float) -> None:
         """A run over `size` bytes of input took `seconds`."""
-        self._seen.append((size, seconds))
+        if len(self._seen) < WINDOW:
+            self._seen.append((size, seconds))
+        else:
+            self._next = (self._next + 1) % WINDOW
+            self._seen[self._next - 1] = (size, seconds)
 
     def estimate(self, size: int) -> Estimate:
         """The slowest recent run, scaled up for an input that is larger than the one it had."""
