@@ -1,4 +1,4 @@
-"""What earlier calls teach about the next one. No I/O and no clock: every time is an argument. `CloudTimes` is not locked: callers lock."""
+"""What earlier calls teach about the next one. No I/O and no clock: every time is an argument."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LocalTimes:
 
 
 class CloudTimes:
-    """How long the cloud has taken for this model lately, and whether it is to be left alone."""
+    """How long the cloud has taken for this model lately, and whether it is to be left alone. Not locked: callers lock."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
