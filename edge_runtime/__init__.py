@@ -25,7 +25,8 @@ from edge_runtime.errors import (
     RunError,
     UnreachableError,
 )
-from edge_runtime.model import Model, ModelStream
+from edge_runtime.local import ModelStream
+from edge_runtime.model import Model
 from edge_runtime.remote import Call, Pending, Remote, Reply
 from edge_runtime.routing.policy import Policy
 from edge_runtime.runtime import Runtime

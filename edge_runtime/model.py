@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from math import isfinite
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct, structs
 
-from edge_runtime.backends.base import Stream
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.engines import Loaded
-from edge_runtime.errors import BudgetError, EdgeError, InputError, LateError, ProtocolError, RemoteError
+from edge_runtime.errors import BudgetError, EdgeError, InputError, LateError, ProtocolError, RemoteError, RunError
+from edge_runtime.local import Local, ModelStream, check_budget
 from edge_runtime.remote import Call, Pending, Remote, Reply
-from edge_runtime.routing.estimate import CloudTimes, LocalTimes
+from edge_runtime.routing.estimate import CloudTimes
 from edge_runtime.routing.policy import Estimate, Plan, Policy, plan
 from edge_runtime.signature import input_check
-from edge_runtime.values import Array, Attempt, Result, Tensors
+from edge_runtime.values import Attempt, Result, Tensors
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -59,7 +59,7 @@ class Model:
 
         `inputs` maps the signature's input names to arrays of its shapes and dtypes. `budget` is in seconds, from this call
         to its return; None sets no limit. Raises InputError for inputs or a budget that cannot be used; BudgetError when
-        there is no local variant and the cloud gave no answer in time; RunError when the local engine failed.
+        the cloud gave no answer in time and no local run could have; RunError when the local engine failed.
         """
         return self._infer(inputs, budget, monotonic())
 
@@ -90,7 +90,7 @@ class Model:
                 self._local.answer(inputs, None, monotonic(), "")
 
     def _infer(self, inputs: Tensors, budget: float | None, start: float) -> Result:
-        _check_budget(budget)
+        check_budget(budget)
         self._check(inputs)
         local, remote = self._local, self._remote
         if remote is None:
@@ -106,134 +106,81 @@ class Model:
 
     def _ask(self, remote: Remote, call: Call, chosen: Plan, budget: float | None, start: float) -> Result:
         """Ask the cloud; where it fails or is not there by `chosen.hold`, let the local model take over."""
-        limit = chosen.give_up if chosen.give_up is not None else self._policy.patience
-        wait = limit if chosen.hold is None else chosen.hold
+        until = start + (self._policy.patience if chosen.give_up is None else chosen.give_up)
+        trial = _Trial(chosen, budget, start, monotonic(), until)
         pending: Pending | None = None
-        asked = monotonic()
         try:
-            pending = remote.send(call, deadline=start + limit)
-            reply = pending.result(max(0.0, start + wait - monotonic()))
-            return self._cloud_result(reply, budget, start, asked, chosen.reason)
-        except RemoteError as error:
-            if self._local is None or (chosen.hold is None and isinstance(error, LateError)):
-                raise self._give_up(pending, error, start, asked) from error
-            late = pending is not None and isinstance(error, LateError)
-            return self._take_over(pending if late else None, error, call, chosen, budget, start, asked)
-
-    def _take_over(
-        self, pending: Pending | None, error: RemoteError, call: Call, chosen: Plan,
-        budget: float | None, start: float, asked: float,
-    ) -> Result:  # fmt: skip
-        """The local run that was held back. A cloud answer that came while it ran is still the better one."""
-        assert self._local is not None  # noqa: S101  (only called when there is one)
-        try:
-            result = self._local.answer(call.inputs, budget, start, "")
-            if pending is not None:
-                with suppress(RemoteError):
-                    return self._cloud_result(pending.result(0.0), budget, start, asked, chosen.reason)
+            try:
+                pending = remote.send(call, deadline=until)
+                return self._accept(pending, trial, until if chosen.hold is None else start + chosen.hold)
+            except RemoteError as error:
+                if self._local is None or (chosen.hold is None and isinstance(error, LateError)):
+                    raise self._no_answer(error, trial) from error
+                return self._take_over(self._local, call.inputs, pending, error, trial)
         finally:
             if pending is not None:
                 pending.cancel()
+
+    def _take_over(
+        self, local: Local, inputs: Tensors, pending: Pending | None, error: RemoteError, trial: _Trial
+    ) -> Result:
+        """The local run that was held back. A cloud answer that came while it ran is still the better one, and where the
+        local engine fails it is the only one."""
+        result: Result | RunError
+        until = trial.start
+        try:
+            result = local.answer(inputs, trial.budget, trial.start, "")
+        except RunError as broken:
+            result, until = broken, trial.until
+        if pending is not None and isinstance(error, LateError):
+            with suppress(RemoteError):
+                return self._accept(pending, trial, until)
         with self._lock:
             self._cloud_times.failed(monotonic())
-        taken = result.attempts[0].started - (asked - start)
-        attempt = Attempt("cloud", asked - start, taken, _outcome(error))
-        reason = f"{chosen.reason}, but {_outcome(error)} after {taken * 1e3:.0f} ms; the local model took over"
+        if isinstance(result, RunError):
+            raise result
+        attempt = trial.attempt(trial.start + result.attempts[0].started, _outcome(error))
+        reason = (
+            f"{trial.plan.reason}, but {attempt.outcome} after {attempt.seconds * 1e3:.0f} ms; the local model took over"
+        )
+        return structs.replace(result, attempts=(attempt, *result.attempts), reason=reason)
+
+    def _accept(self, pending: Pending, trial: _Trial, until: float) -> Result:
+        """The cloud's answer, if it comes by `until` and is what the signature says."""
+        reply = pending.result(max(0.0, until - monotonic()))
+        _check_reply(self.manifest, reply)
+        now = monotonic()
+        with self._lock:
+            self._cloud_times.answered(now - trial.start)
         return Result(
-            result.outputs, "local", result.engine, result.device, result.variant,
-            result.elapsed, budget, (attempt, *result.attempts), reason,
+            reply.outputs, "cloud", reply.engine, reply.device, reply.variant, now - trial.start, trial.budget,
+            (trial.attempt(now, "answered"),), trial.plan.reason,
         )  # fmt: skip
 
-    def _give_up(self, pending: Pending | None, error: RemoteError, start: float, asked: float) -> EdgeError:
-        if pending is not None:
-            pending.cancel()
+    def _no_answer(self, error: RemoteError, trial: _Trial) -> BudgetError:
         now = monotonic()
         with self._lock:
             self._cloud_times.failed(now)
-        attempt = Attempt("cloud", asked - start, now - asked, _outcome(error))
-        return BudgetError(f"{self.name}: the cloud gave no answer ({_outcome(error)}) and no local run can", (attempt,))
-
-    def _cloud_result(self, reply: Reply, budget: float | None, start: float, asked: float, reason: str) -> Result:
-        _check_reply(self.manifest, reply)
-        elapsed = monotonic() - start
-        with self._lock:
-            self._cloud_times.answered(elapsed)
-        attempt = Attempt("cloud", asked - start, elapsed - (asked - start), "answered")
-        return Result(
-            reply.outputs, "cloud", reply.engine, reply.device, reply.variant, elapsed, budget, (attempt,), reason
-        )  # fmt: skip
+        attempt = trial.attempt(now, _outcome(error))
+        return BudgetError(f"{self.name}: the cloud gave no answer ({attempt.outcome}) and no local run can", (attempt,))
 
 
-class Local:
-    """The local variant: runs, and remembers how long it took."""
+class _Trial(Struct, frozen=True):
+    """A call that went to the cloud. Instants are of `monotonic()`."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self.loaded = loaded
-        self.times = LocalTimes()
-        self.run = loaded.session.run
-        self._engine = loaded.session.device.engine
-        self._device = loaded.session.device.name
-        self._variant = loaded.candidate.variant.name
+    plan: Plan
+    budget: float | None
+    start: float
+    asked: float
+    until: float
+    """When the cloud's answer is of no use any more."""
 
-    def answer(self, inputs: Tensors, budget: float | None, start: float, reason: str) -> Result:
-        """Run now and tell how it went."""
-        began = monotonic()
-        outputs = self.run(inputs)
-        ended = monotonic()
-        self.times.observe(sum(map(_nbytes, inputs.values())), ended - began)
-        attempt = Attempt("local", began - start, ended - began, "answered")
-        return self.result(outputs, ended - start, budget, (attempt,), reason)
-
-    def result(
-        self, outputs: Tensors, elapsed: float, budget: float | None, attempts: tuple[Attempt, ...], reason: str
-    ) -> Result:
-        """These outputs as a Result of this variant."""
-        return Result(outputs, "local", self._engine, self._device, self._variant, elapsed, budget, attempts, reason)
-
-
-class ModelStream:
-    """Calls to a recurrent model on this device, its state carried along. One stream is for one thread at a time."""
-
-    def __init__(self, manifest: Manifest, local: Local) -> None:
-        self._stream: Stream = local.loaded.session.stream()
-        self._local = local
-        self._check = input_check(manifest.signature.stateless_inputs)
-
-    def infer(self, inputs: Tensors, *, budget: float | None = None) -> Result:
-        """The next step. `inputs` are those of the signature without the state; so are the outputs. A stream runs on this
-        device whatever its `budget`, in seconds: the result tells whether it was met."""
-        start = monotonic()
-        _check_budget(budget)
-        self._check(inputs)
-        outputs = self._stream.run(inputs)
-        elapsed = monotonic() - start
-        attempt = Attempt("local", 0.0, elapsed, "answered")
-        return self._local.result(outputs, elapsed, budget, (attempt,), "a stream keeps its state on this device")
-
-    @property
-    def state(self) -> dict[str, Array]:
-        """The state now, by input name: a copy to keep, or to give to another stream of the same model."""
-        return self._stream.state
-
-    @state.setter
-    def state(self, state: Tensors) -> None:
-        self._stream.state = state
-
-    def reset(self) -> None:
-        """Begin again, as a new stream does."""
-        self._stream.reset()
+    def attempt(self, ended: float, outcome: str) -> Attempt:
+        """The try at the cloud, now that it has ended."""
+        return Attempt("cloud", self.asked - self.start, ended - self.asked, outcome)
 
 
 _LOCAL = Estimate("local", None)
-
-
-def _check_budget(budget: float | None) -> None:
-    if budget is not None and not (isfinite(budget) and budget > 0):
-        raise InputError(f"a budget of {budget!r} s: give a positive number of seconds, or None for no limit")
-
-
-def _nbytes(array: Array) -> int:
-    return array.nbytes
 
 
 def _outcome(error: EdgeError) -> str:

@@ -10,11 +10,11 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from edge_runtime.errors import BudgetError, InputError, LateError, RefusedError, RemoteError, UnreachableError
+from edge_runtime.errors import BudgetError, InputError, LateError, RefusedError, RemoteError, RunError, UnreachableError
 from edge_runtime.model import Model
 from edge_runtime.remote import Call
 from edge_runtime.routing.policy import Policy
-from edge_runtime.values import Result, Tensors
+from edge_runtime.values import Array, Result, Tensors
 from tests.doubles import COUNTER, PythonSession, ScriptedRemote, loaded, manifest
 
 X = {"x": np.ones((1, 2), np.float32)}
@@ -101,6 +101,34 @@ def test_an_answer_that_comes_while_the_local_model_runs_still_wins() -> None:
     result = model(session, remote).infer(X, budget=0.6)
     assert result.target == "cloud"
     assert session.runs == 1
+
+
+class BrokenSession(PythonSession):
+    """An engine that fails on every run but the warm-up's."""
+
+    broken = False
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        if self.broken:
+            raise RunError("the engine failed")
+        return super().run(inputs)
+
+
+def test_where_the_local_engine_fails_the_cloud_still_has_until_the_deadline() -> None:
+    """A late answer of the cloud is better than an error."""
+    session = BrokenSession(delay=0.1)
+    asked = model(session, ScriptedRemote(delay=0.4))
+    session.broken = True
+    assert asked.infer(X, budget=0.45).target == "cloud"
+
+
+def test_where_both_fail_the_engine_s_error_is_raised() -> None:
+    """It is the one that somebody can mend."""
+    session = BrokenSession()
+    asked = model(session, ScriptedRemote(failure=UnreachableError("no link")))
+    session.broken = True
+    with pytest.raises(RunError, match="the engine failed"):
+        asked.infer(X, budget=0.5)
 
 
 def test_without_a_local_variant_a_late_cloud_is_a_budget_error_in_time() -> None:

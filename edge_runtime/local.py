@@ -1,0 +1,84 @@
+"""A model's local variant: run under a Result, or as a stream that carries recurrent state."""
+
+from __future__ import annotations
+
+from math import isfinite
+from time import monotonic
+
+from edge_runtime.backends.base import Stream
+from edge_runtime.bundles.manifest import Manifest
+from edge_runtime.engines import Loaded
+from edge_runtime.errors import InputError
+from edge_runtime.routing.estimate import LocalTimes
+from edge_runtime.signature import input_check
+from edge_runtime.values import Array, Attempt, Result, Tensors
+
+
+class Local:
+    """The local variant: runs, and remembers how long it took."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self.times = LocalTimes()
+        self.run = loaded.session.run
+        self._engine = loaded.session.device.engine
+        self._device = loaded.session.device.name
+        self._variant = loaded.candidate.variant.name
+
+    def answer(self, inputs: Tensors, budget: float | None, start: float, reason: str) -> Result:
+        """Run now and tell how it went."""
+        began = monotonic()
+        outputs = self.run(inputs)
+        ended = monotonic()
+        self.times.observe(sum(map(_nbytes, inputs.values())), ended - began)
+        attempt = Attempt("local", began - start, ended - began, "answered")
+        return self.result(outputs, ended - start, budget, (attempt,), reason)
+
+    def result(
+        self, outputs: Tensors, elapsed: float, budget: float | None, attempts: tuple[Attempt, ...], reason: str
+    ) -> Result:
+        """These outputs as a Result of this variant."""
+        return Result(outputs, "local", self._engine, self._device, self._variant, elapsed, budget, attempts, reason)
+
+
+class ModelStream:
+    """Calls to a recurrent model on this device, its state carried along. One stream is for one thread at a time."""
+
+    def __init__(self, manifest: Manifest, local: Local) -> None:
+        self._stream: Stream = local.loaded.session.stream()
+        self._local = local
+        self._check = input_check(manifest.signature.stateless_inputs)
+
+    def infer(self, inputs: Tensors, *, budget: float | None = None) -> Result:
+        """The next step. `inputs` are those of the signature without the state; so are the outputs. A stream runs on this
+        device whatever its `budget`, in seconds: the result tells whether it was met."""
+        start = monotonic()
+        check_budget(budget)
+        self._check(inputs)
+        outputs = self._stream.run(inputs)
+        elapsed = monotonic() - start
+        attempt = Attempt("local", 0.0, elapsed, "answered")
+        return self._local.result(outputs, elapsed, budget, (attempt,), "a stream keeps its state on this device")
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """The state now, by input name: a copy to keep, or to give to another stream of the same model."""
+        return self._stream.state
+
+    @state.setter
+    def state(self, state: Tensors) -> None:
+        self._stream.state = state
+
+    def reset(self) -> None:
+        """Begin again, as a new stream does."""
+        self._stream.reset()
+
+
+def check_budget(budget: float | None) -> None:
+    """Raise InputError for what is no duration."""
+    if budget is not None and not (isfinite(budget) and budget > 0):
+        raise InputError(f"a budget of {budget!r} s: give a positive number of seconds, or None for no limit")
+
+
+def _nbytes(array: Array) -> int:
+    return array.nbytes
