@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from cloud_bridge.letter import STATUS, Letter, Received
 from cloud_bridge.protocol.message import Message
@@ -13,18 +13,31 @@ from cloud_bridge.protocol.oip import decode_error
 from edge_runtime.errors import CancelledError, LateError, ProtocolError, RemoteError
 from edge_runtime.remote import Reply
 
-if TYPE_CHECKING:
-    from cloud_bridge.client.mqtt import MqttRemote
+
+class Sender(Protocol):
+    """What a call needs of the client that made it."""
+
+    def take_back(self, letter: Letter) -> int:
+        """Make sure that a letter that still waits is never sent; how many bytes of it have left."""
+        ...
+
+    def forget(self, pending: MqttPending) -> None:
+        """Take no answer for it any more."""
+        ...
+
+    def tell_cancelled(self, pending: MqttPending) -> None:
+        """Let the worker drop it, if it still waits there."""
+        ...
 
 
 class MqttPending:
     """A call under way over MQTT; the `Pending` port."""
 
     def __init__(
-        self, remote: MqttRemote, letter: Letter, correlation: bytes, deadline: float, decode: Callable[[Message], Reply]
+        self, sender: Sender, letter: Letter, correlation: bytes, deadline: float, decode: Callable[[Message], Reply]
     ) -> None:
         self.correlation, self.deadline = correlation, deadline
-        self._remote, self._letter, self._decode = remote, letter, decode
+        self._sender, self._letter, self._decode = sender, letter, decode
         self._lock = threading.Lock()
         self._settled = threading.Event()
         self._outcome: Received | Reply | RemoteError | None = None
@@ -48,16 +61,16 @@ class MqttPending:
     def cancel(self) -> int:
         """Give the call up; the bytes of its request that had left. See `Link.take_back` for how they are counted."""
         if self._left is None:
-            self._left = self._remote.take_back(self._letter)
-            self._remote.forget(self)
+            self._left = self._sender.take_back(self._letter)
+            self._sender.forget(self)
             if self.settle(CancelledError("the call was cancelled")) and self._letter.handed is not None:
-                self._remote.tell_cancelled(self)
+                self._sender.tell_cancelled(self)
         return self._left
 
     def expire(self) -> None:
         """Give the call up because its deadline has passed."""
-        self._remote.forget(self)
-        self._remote.take_back(self._letter)
+        self._sender.forget(self)
+        self._sender.take_back(self._letter)
         self.settle(LateError("the deadline passed before an answer came"))
 
     def settle(self, outcome: Received | RemoteError) -> bool:
