@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from edge_runtime.cli.shell import run_command, subcommand
+from cloud_bridge.extra import required
+from edge_runtime.cli.shell import command_parser, run_command, subcommand
 from edge_runtime.errors import InputError
 
 
@@ -21,11 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cloud-bridge", description="The cloud's side of the bridge, and what lies between."
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
+    parser, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
         commands, "serve", "serve the models of a store over HTTP and MQTT",
         "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883",
@@ -64,7 +61,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise InputError("say where to serve: --http :8000, --mqtt mqtt://127.0.0.1:1883, or both")
     # Only who names an address opens the endpoint to a network.
     http = f"127.0.0.1{arguments.http}" if (arguments.http or "").startswith(":") else arguments.http
-    return serve(arguments.store, http=http, mqtt=arguments.mqtt, announce_json=arguments.json)
+    with required("cloud-bridge serve"):
+        return serve(arguments.store, http=http, mqtt=arguments.mqtt, announce_json=arguments.json)
 
 
 def _broker(arguments: argparse.Namespace) -> int:

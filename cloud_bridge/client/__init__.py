@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloud_bridge.extra import required
 from edge_runtime.errors import InputError
 from edge_runtime.remote import Remote
 
@@ -9,15 +10,15 @@ from edge_runtime.remote import Remote
 def connect(url: str) -> Remote:
     """A remote for this URL: http://, https://, mqtt:// or mqtts://. It connects when it is first used.
 
-    Raises InputError for any other URL. Only the library that the scheme needs is imported.
+    Raises InputError for any other URL, and when the library that its scheme needs (it alone is imported) is not installed.
     """
     scheme, separator, _ = url.partition("://")
     if separator and scheme.lower() in {"http", "https"}:
-        from cloud_bridge.client.http import HttpRemote
-
+        with required("a cloud over HTTP"):
+            from cloud_bridge.client.http import HttpRemote
         return HttpRemote(url)
     if separator and scheme.lower() in {"mqtt", "mqtts"}:
-        from cloud_bridge.client.mqtt import MqttRemote
-
+        with required("a cloud over MQTT"):
+            from cloud_bridge.client.mqtt import MqttRemote
         return MqttRemote(url)
     raise InputError(f"{scheme[:20]!r} is no scheme of a cloud's URL: use http://, https://, mqtt:// or mqtts://")

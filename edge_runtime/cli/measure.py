@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import msgspec
@@ -34,7 +33,7 @@ def add(commands: Commands) -> None:
     bench.set_defaults(command=_bench)
 
     optimize = subcommand(
-        commands, "optimize", "make a bundle with an int8 variant, if that variant is right",
+        commands, "optimize", "make a bundle with int8 variants (ONNX, TFLite), those that are right",
         "edge-runtime optimize my_model/ --calibrate samples/ --out my_model-int8/",
     )  # fmt: skip
     optimize.add_argument("bundle", metavar="BUNDLE", help="NAME or NAME@VERSION in the store, or a bundle's folder")
@@ -51,7 +50,7 @@ def add(commands: Commands) -> None:
         help="largest difference from fp32, relative to its largest value (default: 0.1)",
     )
     optimize.add_argument(
-        "--exclude", action="append", default=[], metavar="NODE*", help="leave such nodes in fp32; repeat"
+        "--exclude", action="append", default=[], metavar="NODE*", help="leave such nodes in fp32, in both formats; repeat"
     )
     optimize.add_argument("--json", action="store_true", help="print JSON")
     add_store(optimize)
@@ -97,10 +96,19 @@ def _optimize(arguments: argparse.Namespace) -> int:
             progress=lambda done, total: progress("quantizing", done / total),
         )  # fmt: skip
     if arguments.json:
-        rows = [{**msgspec.to_builtins(verdict), "admitted": verdict.admitted} for verdict in outcome.verdicts]
-        print(json.dumps({"admitted": outcome.admitted, "verdicts": rows}, indent=2))
+        rows = [
+            {
+                **msgspec.to_builtins(trial),
+                "admitted": trial.admitted,
+                "verdicts": [{**msgspec.to_builtins(verdict), "admitted": verdict.admitted} for verdict in trial.verdicts],
+            }
+            for trial in outcome.trials
+        ]
+        # msgspec writes null where there is no figure; NaN and infinity are no JSON.
+        text = msgspec.json.encode({"admitted": outcome.admitted, "variants": rows})
+        print(msgspec.json.format(text, indent=2).decode())
     else:
-        for verdict in outcome.verdicts:
-            print(f"int8 {verdict}")
-        print(f"written to {arguments.out}" if outcome.admitted else "refused: nothing was written")
+        for trial in outcome.trials:
+            print(trial)
+        print(f"written to {arguments.out}" if outcome.admitted else "nothing was admitted: nothing was written")
     return 0 if outcome.admitted else 1

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -49,6 +50,13 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         sys.stderr.close()
         return 0
+
+
+def command_parser(program: str, description: str) -> tuple[argparse.ArgumentParser, Commands]:
+    """A program's parser, and where its subcommands go."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--version", action="version", version=f"{program} {version('edge-runtime')}")
+    return parser, parser.add_subparsers(metavar="COMMAND", required=True)
 
 
 def subcommand(commands: Commands, name: str, what: str, example: str) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,12 @@ def test_every_command_helps_with_an_example(module: str, command: str) -> None:
 def test_no_command_is_wrong_use(module: str) -> None:
     """Exit status 2, with the commands named."""
     assert "COMMAND" in shell(module, status=2)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_command_tells_its_version(module: str) -> None:
+    """As installed."""
+    assert re.fullmatch(r"[a-z-]+ \d+\.\d+\.\d+\n", shell(module, "--version"))
 
 
 def test_devices_names_every_engine_here() -> None:

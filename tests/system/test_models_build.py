@@ -71,11 +71,14 @@ def test_every_variant_runs(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["basic_pitch", "ppocr_det", "ppocr_rec"])
 def test_int8_is_there_with_its_accuracy(store: Store, name: str) -> None:
-    """The models that stay right have an int8 variant, which says on what data it was judged, and how."""
-    accuracy = store.bundle(name).manifest.variant("int8-onnx").accuracy
-    assert accuracy is not None
-    assert accuracy.metric
-    assert "none of which it was calibrated" in accuracy.data
+    """The models that stay right have an int8 variant for each fp32 one, which says on what data it was judged, and how."""
+    variants = store.bundle(name).manifest.variants
+    int8 = [variant for variant in variants if variant.precision == "int8"]
+    assert {variant.format for variant in int8} == {variant.format for variant in variants}
+    for variant in int8:
+        assert variant.accuracy is not None
+        assert variant.accuracy.metric
+        assert "none of which it was calibrated" in variant.accuracy.data
 
 
 def test_the_test_page_calibrates_nothing(packages: Path) -> None:
@@ -98,7 +101,7 @@ def test_building_twice(packages: Path, tmp_path: Path, store: Store) -> None:
     other = Store(tmp_path / "other", create=True)
     built = build(recipes.load("basic_pitch"), packages, other)
     assert built.fresh
-    assert all(verdict.admitted for verdict in built.verdicts)
+    assert [trial.variant for trial in built.trials if trial.admitted] == ["int8-onnx", "int8-tflite"]
     assert built.bundle.digest == store.bundle("basic_pitch").digest
 
 
@@ -139,8 +142,10 @@ def test_a_refused_int8(packages: Path, empty: Store) -> None:
     strict = msgspec.structs.replace(recipe, int8=msgspec.structs.replace(recipe.int8, tolerance=1e-6))
     built = build(strict, packages, empty)
     assert [variant.name for variant in built.bundle.manifest.variants] == ["fp32-onnx", "fp32-tflite"]
-    assert built.verdicts
-    assert all(verdict.accuracy.value > 1e-6 and not verdict.admitted for verdict in built.verdicts)
+    assert [trial.variant for trial in built.trials] == ["int8-onnx", "int8-tflite"]
+    verdicts = [verdict for trial in built.trials for verdict in trial.verdicts]
+    assert len(verdicts) == 3
+    assert all(verdict.accuracy.value > 1e-6 and not verdict.admitted for verdict in verdicts)
 
 
 def test_a_changed_file(few: Path, empty: Store) -> None:

@@ -1,0 +1,71 @@
+"""On a device that has installed little: what is missing is named, with the command that brings it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tiny import tiny_bundle
+from edge_runtime.bundles.store import Store
+
+WITHOUT = """
+import sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None
+from {module} import main
+sys.exit(main(sys.argv[2:]))
+"""
+ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
+VENDORS = "httpcore,h11,paho,starlette,uvicorn,uvloop"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one model."""
+    folder = tmp_path_factory.mktemp("extras")
+    made = Store(folder / "store", create=True)
+    made.install(tiny_bundle(folder / "tiny").folder)
+    return made.path
+
+
+def without(packages: str, module: str, *arguments: str | Path) -> tuple[int, str]:
+    """Run a command where these packages are not installed: its exit status, and all that it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(module=module), packages, *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_without_an_engine_devices_names_the_extras() -> None:
+    """And says by its exit status that there is nothing to run on."""
+    status, printed = without(ENGINES, "edge_runtime.cli", "devices")
+    assert status == 4
+    for extra in ("onnx", "openvino", "tflite"):
+        assert f"edge-runtime[{extra}]" in printed
+
+
+def test_without_an_engine_a_model_names_those_that_would_run_it(store: Path) -> None:
+    """By the formats of its variants."""
+    status, printed = without(ENGINES, "edge_runtime.cli", "bench", "tiny", "--store", store)
+    assert status == 4
+    assert "edge-runtime devices" in printed
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "mqtt://127.0.0.1:9"])
+def test_without_the_bridge_s_libraries_a_cloud_names_the_extra(url: str) -> None:
+    """For HTTP and for MQTT alike."""
+    status, printed = without(VENDORS, "cloud_bridge.cli", "health", url)
+    assert status == 2
+    assert "pip install 'edge-runtime[cloud]'" in printed
+
+
+def test_without_the_bridge_s_libraries_serving_names_the_extra(store: Path) -> None:
+    """The endpoint too."""
+    status, printed = without(VENDORS, "cloud_bridge.cli", "serve", store, "--http", ":0")
+    assert status == 2
+    assert "pip install 'edge-runtime[cloud]'" in printed
