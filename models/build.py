@@ -18,7 +18,7 @@ from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import BundleError, DigestError, EngineMissingError
-from edge_runtime.optimize import INT8, Gate, Outcome, Progress, Verdict, optimize
+from edge_runtime.optimize import INT8, Gate, Outcome, Progress, Trial, optimize
 from edge_runtime.values import Tensors
 from models import recipe as recipes
 from models.recipe import Int8, Labels, Recipe
@@ -27,7 +27,7 @@ LABELS = "labels.txt"
 BUILT = ".built.json"
 """In the store: model -> digest of what it was built with. It only tells what need not be built again."""
 
-QUANTIZE = Path(edge_runtime.optimize.__file__).with_name("quantize.py")
+OPTIMIZE = Path(edge_runtime.optimize.__file__).parent
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -36,8 +36,8 @@ class Built(msgspec.Struct, frozen=True):
     bundle: Bundle
     fresh: bool
     """Whether it was built; False when it was there already."""
-    verdicts: tuple[Verdict, ...] = ()
-    """On its int8 variant, by engine, if one was made just now."""
+    trials: tuple[Trial, ...] = ()
+    """Of its int8 variants, if they were made just now."""
 
 
 class Calibration(Protocol):
@@ -55,7 +55,7 @@ class Calibration(Protocol):
 def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lambda done, total: None) -> Built:
     """Make a recipe's bundle from the packages and install it; what is in the store already, and whole, is left alone.
 
-    An int8 variant that its gate refuses is left out, and the verdicts say why. Raises BundleError, also for a package that
+    An int8 variant that its gate refuses is left out, and its trial says why. Raises BundleError, also for a package that
     is missing or is another version, and what `optimize` raises.
     """
     for carried in recipe.carried:
@@ -67,12 +67,12 @@ def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lam
         there = _installed(manifest, key, store)
         if there is not None:
             return Built(there, fresh=False)
-        verdicts: tuple[Verdict, ...] = ()
+        trials: tuple[Trial, ...] = ()
         made = plain
         if recipe.int8 is not None:
             outcome = _optimize(recipe, recipe.int8, packages, plain, progress)
-            made, verdicts = (outcome.bundle.folder if outcome.bundle else plain), outcome.verdicts
-        built = Built(store.install(made), fresh=True, verdicts=verdicts)
+            made, trials = (outcome.bundle.folder if outcome.bundle else plain), outcome.trials
+        built = Built(store.install(made), fresh=True, trials=trials)
     _remember(store, recipe.name, key)
     return built
 
@@ -122,7 +122,7 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
     if manifest.version not in store.versions(manifest.name):
         return None
     bundle = store.bundle(manifest.name, manifest.version)
-    before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name != INT8)
+    before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name not in INT8.values())
     if msgspec.structs.replace(bundle.manifest, variants=before_int8) != manifest:
         raise BundleError(
             f"{manifest.name} {manifest.version} in {store.path} is not what its recipe makes now: "
@@ -136,11 +136,11 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
 
 
 def _key(recipe: Recipe) -> str:
-    """A digest of the recipe, and of the code that an int8 variant comes out of."""
+    """A digest of the recipe, and of the code that int8 variants come out of."""
     digest = hashlib.sha256(msgspec.json.encode(recipe))
     if recipe.int8 is not None:
-        code = (*sorted((recipes.HERE / recipe.name).glob("*.py")), recipes.HERE / "lettering.py", QUANTIZE)
-        for path in code:
+        own, shared = (recipes.HERE / recipe.name).glob("*.py"), recipes.HERE / "lettering.py"
+        for path in (*sorted(own), shared, *sorted(OPTIMIZE.glob("*.py"))):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

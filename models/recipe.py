@@ -48,7 +48,7 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An int8 variant to make, with the samples and the gate of the `calibration.py` beside the recipe."""
+    """int8 variants to make, one in each fp32 format, by samples and a gate from the `calibration.py` beside the recipe."""
 
     tolerance: float
     source: Carried | None = None

@@ -1,22 +1,25 @@
 """Smaller, faster forms of a model, each let in only if it was measured to be right."""
 
-from edge_runtime.optimize.gate import Gate, Verdict, agreement, retention
-from edge_runtime.optimize.quantize import Progress, Quantization, quantize
+from edge_runtime.optimize.gate import Gate, Trial, Verdict, agreement, retention
+from edge_runtime.optimize.quantization import Nodes, Progress, Quantization, Quantizer
 from edge_runtime.optimize.samples import check_samples, hold_out, load_samples
-from edge_runtime.optimize.variants import INT8, Outcome, optimize
+from edge_runtime.optimize.variants import INT8, QUANTIZERS, Outcome, optimize
 
 __all__ = [
     "INT8",
+    "QUANTIZERS",
     "Gate",
+    "Nodes",
     "Outcome",
     "Progress",
     "Quantization",
+    "Quantizer",
+    "Trial",
     "Verdict",
     "agreement",
     "check_samples",
     "hold_out",
     "load_samples",
     "optimize",
-    "quantize",
     "retention",
 ]

@@ -36,6 +36,26 @@ class Verdict(msgspec.Struct, frozen=True):
         return f"{word} on {self.engine}: {self.accuracy.metric} {self.accuracy.value:.4g}, margin {self.margin:+.2g}"
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """What came of one int8 variant."""
+
+    variant: str
+    """Its name: "int8-onnx"."""
+    verdicts: tuple[Verdict, ...] = ()
+    """One for each engine here that runs it."""
+    trouble: str = ""
+    """Why there are no verdicts, when there are none."""
+
+    @property
+    def admitted(self) -> bool:
+        """Whether it passed, on every engine."""
+        return bool(self.verdicts) and all(verdict.admitted for verdict in self.verdicts)
+
+    def __str__(self) -> str:
+        told = [str(verdict) for verdict in self.verdicts] or [f"refused: {self.trouble}"]
+        return "\n".join(f"{self.variant} {line}" for line in told)
+
+
 Gate: TypeAlias = Callable[[Session, Session], Verdict]
 """Compares a candidate (second) with its reference (first)."""
 

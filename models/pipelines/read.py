@@ -144,11 +144,6 @@ def decode(symbols: Array, labels: Sequence[str]) -> tuple[str, float]:
     return "".join(labels[index] for index in best[starts]), float(symbols.max(axis=1)[starts].mean())
 
 
-def labels_of(characters: str) -> tuple[str, ...]:
-    """The labels of a PP-OCR reader from the characters in its metadata (one a line): the blank first, the space last."""
-    return ("", *characters.split("\n"), " ")
-
-
 def _checked(image: Array) -> Array:
     """The image with three channels, or an InputError."""
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0 or (image.ndim == 3 and image.shape[2] != 3):

@@ -1,4 +1,4 @@
-"""int8: the conversion runs on every engine that takes ONNX, bad calibration data is refused, and the gate decides."""
+"""int8 ONNX: the conversion runs on every engine that takes ONNX, bad calibration data is refused, and the gate decides."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from edge_runtime.bundles.store import Store
 from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError, InputError
 from edge_runtime.optimize import (
     INT8,
+    QUANTIZERS,
+    Nodes,
     Quantization,
     agreement,
     check_samples,
     hold_out,
     load_samples,
     optimize,
-    quantize,
     retention,
 )
 from edge_runtime.optimize.gate import relative_difference
@@ -38,6 +39,7 @@ SIGNATURE = Signature(
     inputs=(TensorSpec("image", "float32", ("N", 3, 8, 8)),), outputs=(TensorSpec("score", "float32", ("N", 4)),)
 )
 NAMES = {"image": "x", "score": "y"}
+quantize = QUANTIZERS["onnx"]
 Samples = list[dict[str, Array]]
 
 
@@ -107,7 +109,8 @@ def test_the_file_runs_on_every_engine(tmp_path: Path, engine: str, opset: int) 
 def test_what_the_file_holds(tmp_path: Path) -> None:
     """Weights are int8 with a scale for each output channel, activations uint8; an excluded node keeps its floats."""
     source, target = net(tmp_path / "net.onnx"), tmp_path / "int8.onnx"
-    quantize(source, target, [{"x": s["image"]} for s in samples(4)], Quantization(exclude=("sec*",)))
+    nodes = quantize(source, target, [{"x": s["image"]} for s in samples(4)], Quantization(exclude=("sec*",)))
+    assert nodes == Nodes(("first",), ("second",))
     model = onnx.load(str(target))
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert arrays["w1_quantized"].dtype == np.int8
@@ -138,7 +141,7 @@ def test_progress_and_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 
 
 def test_models_that_cannot_be_quantized(tmp_path: Path) -> None:
-    """A file that is no model, one without such operators, a wrong exclusion: each says so, and no file appears."""
+    """A file that is no model, one without such operators, or with none of them left: each says so, and no file appears."""
     (tmp_path / "noise.onnx").write_bytes(b"\x07noise")
     inputs = [{"x": s["image"]} for s in samples(2)]
     with pytest.raises(ArtifactError, match=r"noise\.onnx"):
@@ -146,8 +149,8 @@ def test_models_that_cannot_be_quantized(tmp_path: Path) -> None:
     source = net(tmp_path / "net.onnx")
     with pytest.raises(InputError, match="none of the operators"):
         quantize(source, tmp_path / "out.onnx", inputs, Quantization(operators=("Gemm",)))
-    with pytest.raises(InputError, match=r"'third'.*first, second"):
-        quantize(source, tmp_path / "out.onnx", inputs, Quantization(exclude=("third",)))
+    with pytest.raises(InputError, match="all nodes with weights are excluded"):
+        quantize(source, tmp_path / "out.onnx", inputs, Quantization(exclude=("first", "sec*")))
     with pytest.raises(InputError, match="no samples"):
         quantize(source, tmp_path / "out.onnx", [])
     with pytest.raises(BundleError, match="cannot write"):
@@ -176,12 +179,13 @@ def test_an_admitted_variant(tmp_path: Path, bundle: Bundle) -> None:
         progress=lambda done, total: told.append((done, total)),
     )
     assert outcome.admitted
-    assert len(outcome.verdicts) == len(ENGINES)
+    (trial,) = outcome.trials
+    assert len(trial.verdicts) == len(ENGINES)
     assert told[-1] == (told[-1][1], told[-1][1])
     assert outcome.bundle is not None
     installed = Store(tmp_path / "store", create=True).install(outcome.bundle.folder)
     assert installed.manifest.version == "1.1"
-    variant = installed.manifest.variant(INT8)
+    variant = installed.manifest.variant(INT8["onnx"])
     assert variant.accuracy is not None
     assert 0 < variant.accuracy.value < 0.05
     assert variant.accuracy.data == "random numbers"
@@ -195,8 +199,10 @@ def test_a_refused_variant(tmp_path: Path, bundle: Bundle) -> None:
     """A variant that does not pass is told with its figure, and nothing is written."""
     outcome = optimize(bundle, samples(4), agreement(samples(2, seed=1), 1e-9, "random numbers"), out=tmp_path / "new")
     assert not outcome.admitted
-    assert all(not verdict.admitted and verdict.accuracy.value > 1e-9 for verdict in outcome.verdicts)
-    assert "refused on" in str(outcome.verdicts[0])
+    (trial,) = outcome.trials
+    assert not trial.admitted
+    assert all(not verdict.admitted and verdict.accuracy.value > 1e-9 for verdict in trial.verdicts)
+    assert "int8-onnx refused on" in str(trial)
     assert only_bundle(tmp_path) == []
 
 
@@ -215,7 +221,7 @@ def test_a_gate_by_the_task_measure(tmp_path: Path, bundle: Bundle) -> None:
     kept = optimize(bundle, samples(4), retention(measure(0.01), "F1", 0.02, "d"), out=tmp_path / "kept")
     assert kept.admitted
     assert kept.bundle is not None
-    accuracy = kept.bundle.manifest.variant(INT8).accuracy
+    accuracy = kept.bundle.manifest.variant(INT8["onnx"]).accuracy
     assert accuracy is not None
     assert (accuracy.metric, accuracy.value) == ("F1", 0.89)
     assert not optimize(bundle, samples(4), retention(measure(0.03), "F1", 0.02, "d"), out=tmp_path / "lost").admitted
@@ -223,7 +229,7 @@ def test_a_gate_by_the_task_measure(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_what_optimize_refuses(tmp_path: Path, bundle: Bundle) -> None:
-    """A target that is there, a second int8 variant, and a bundle without fp32 ONNX are errors before any work."""
+    """A target that is there, a second int8 variant, a wrong sample or exclusion, and a damaged file are errors."""
     gate = agreement(samples(2), 1.0, "d")
     with pytest.raises(BundleError, match="is there already"):
         optimize(bundle, samples(4), gate, out=bundle.folder)
@@ -233,6 +239,8 @@ def test_what_optimize_refuses(tmp_path: Path, bundle: Bundle) -> None:
         optimize(done, samples(4), gate, out=tmp_path / "newer")
     with pytest.raises(InputError, match="sample 2 of 2: input 'image'"):
         optimize(bundle, [*samples(1), {"image": np.zeros((1, 3, 8, 9), np.float32)}], gate, out=tmp_path / "newer")
+    with pytest.raises(InputError, match=r"'third'.*first, second"):
+        optimize(bundle, samples(4), gate, out=tmp_path / "newer", quantization=Quantization(exclude=("third",)))
     (bundle.folder / "net.onnx").write_bytes(b"\0" * bundle.manifest.files[0].size)
     with pytest.raises(ArtifactError):
         optimize(bundle, samples(4), gate, out=tmp_path / "newer")

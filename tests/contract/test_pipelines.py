@@ -6,73 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from edge_runtime.backends import backend
 from edge_runtime.backends.base import Session
-from edge_runtime.signature import Signature, StatePair, TensorSpec
+from edge_runtime.bundles.store import Store
 from edge_runtime.values import Array, Tensors
 from models.pipelines.listen import RATE, listen, reference
 from models.pipelines.model import Direct
 from models.pipelines.parity import TOLERANCE, resample, run, split, windows
-from models.pipelines.read import Page, labels_of, read_line, read_page
+from models.pipelines.read import Page, read_line, read_page
 from models.pipelines.score import compare_frames, compare_tensors, compare_text
 from models.pipelines.sources import PAGE, SPEAKERS, SPEECH, read_image, read_rttm, read_wav, transcript
 
-PACKAGES = Path(__file__).parents[2] / ".packages"
 
-DETECTOR = "rapidocr/models/PP-OCRv6_det_small.onnx"
-READER = "rapidocr/models/PP-OCRv6_rec_small.onnx"
-VAD = "silero_vad/data/silero_vad_openvino_16k.onnx"
-NOTES = "basic_pitch/saved_models/icassp_2022/nmp.onnx"
-NOTES_TFLITE = "basic_pitch/saved_models/icassp_2022/nmp.tflite"
-
-
-def tensor(name: str, *shape: int | str) -> TensorSpec:
-    """A float32 tensor."""
-    return TensorSpec(name, "float32", shape)
-
-
-SIGNATURES = {
-    DETECTOR: Signature((tensor("image", "N", 3, "H", "W"),), (tensor("probability", "N", 1, "H", "W"),)),
-    READER: Signature((tensor("image", "N", 3, 48, "W"),), (tensor("symbols", "N", "T", 18710),)),
-    VAD: Signature(
-        (tensor("audio", 1, 576), tensor("state", 2, 1, 128)),
-        (tensor("speech", 1, 1), tensor("state_out", 2, 1, 128)),
-        (StatePair("state", "state_out"),),
-    ),
-    NOTES: Signature(
-        (tensor("audio", "N", 43844, 1),),
-        (tensor("note", "N", 172, 88), tensor("onset", "N", 172, 88), tensor("contour", "N", 172, 264)),
-    ),
-}
-SIGNATURES[NOTES_TFLITE] = SIGNATURES[NOTES]
-OWN_NAMES = {"image": "x", "probability": "fetch_name_0", "symbols": "fetch_name_0"}
-OWN_NAMES_OF = {
-    VAD: {"audio": "input", "speech": "output", "state_out": "stateN"},
-    NOTES: {
-        "audio": "serving_default_input_2:0",
-        "contour": "StatefulPartitionedCall:0",
-        "note": "StatefulPartitionedCall:1",
-        "onset": "StatefulPartitionedCall:2",
-    },
-}
-OWN_NAMES_OF[NOTES_TFLITE] = OWN_NAMES_OF[NOTES]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _packages() -> None:
-    """The packages that carry the models and inputs are unpacked beside the project."""
-    assert PACKAGES.is_dir(), f"{PACKAGES} is missing: run `make .packages/ready`"
-
-
-def load(engine: str, file: str) -> Session:
-    """A model out of its package, on an engine's CPU."""
-    names = OWN_NAMES_OF.get(file) or {
-        s.name: OWN_NAMES[s.name] for s in (*SIGNATURES[file].inputs, *SIGNATURES[file].outputs)
-    }
-    return backend(engine).load(PACKAGES / file, signature=SIGNATURES[file], names=names)
+def load(store: Store, engine: str, model: str, precision: str = "fp32") -> Session:
+    """A model of the zoo in this precision, as it is deployed, on an engine's CPU."""
+    bundle, chosen = store.bundle(model), backend(engine)
+    variant = next(v for v in bundle.manifest.variants if v.format in chosen.formats and v.precision == precision)
+    return chosen.load(bundle.artifact(variant), signature=bundle.manifest.signature, names=variant.names)
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
@@ -82,30 +34,29 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def detector(engine: str) -> Iterator[Direct]:
-    session = load(engine, DETECTOR)
+def detector(store: Store, engine: str) -> Iterator[Direct]:
+    session = load(store, engine, "ppocr_det")
     yield Direct(session, session.device)
     session.close()
 
 
 @pytest.fixture(scope="module")
-def reader(engine: str) -> Iterator[Direct]:
-    session = load(engine, READER)
+def reader(store: Store, engine: str) -> Iterator[Direct]:
+    session = load(store, engine, "ppocr_rec")
     yield Direct(session, session.device)
     session.close()
 
 
 @pytest.fixture(scope="module")
-def labels() -> tuple[str, ...]:
-    """The reader's labels, out of its own metadata."""
-    model = onnx.load(str(PACKAGES / READER), load_external_data=False)
-    return labels_of({entry.key: entry.value for entry in model.metadata_props}["character"])
+def labels(store: Store) -> tuple[str, ...]:
+    """The reader's labels."""
+    return store.bundle("ppocr_rec").labels()
 
 
 @pytest.fixture(scope="module")
-def page(detector: Direct, reader: Direct, labels: tuple[str, ...]) -> Page:
+def page(packages: Path, detector: Direct, reader: Direct, labels: tuple[str, ...]) -> Page:
     """The printed page, read."""
-    return read_page(read_image(PACKAGES / PAGE), detector, reader, labels, budget=60.0)
+    return read_page(read_image(packages / PAGE), detector, reader, labels, budget=60.0)
 
 
 def test_every_line_of_the_page_is_read_to_the_letter(page: Page) -> None:
@@ -125,10 +76,10 @@ def test_each_line_was_found_surely_and_read_in_its_budget(page: Page, engine: s
 
 
 def test_a_page_upside_down_in_colour_is_no_reason_to_fail(
-    detector: Direct, reader: Direct, labels: tuple[str, ...]
+    packages: Path, detector: Direct, reader: Direct, labels: tuple[str, ...]
 ) -> None:
     """What cannot be read well is read badly, without an error: text comes out, and it is not the page's."""
-    image = np.ascontiguousarray(read_image(PACKAGES / PAGE)[::-1, ::-1])
+    image = np.ascontiguousarray(read_image(packages / PAGE)[::-1, ::-1])
     found = read_page(image, detector, reader, labels)
     assert found.lines
     assert compare_text(found.text, transcript()).rate > 0.5
@@ -146,11 +97,11 @@ def test_a_crop_of_any_shape_is_taken(shape: tuple[int, int], reader: Direct, la
     assert 0.0 <= reading.confidence <= 1.0
 
 
-def test_speech_is_found_as_the_reference_says(engine: str) -> None:
+def test_speech_is_found_as_the_reference_says(packages: Path, store: Store, engine: str) -> None:
     """30 s of conversation, frame by frame through a stream: the figures of a plain loop over the model."""
-    session = load(engine, VAD)
-    heard = listen(read_wav(PACKAGES / SPEECH, RATE), Direct(session.stream(), session.device))
-    truth = reference(read_rttm(PACKAGES / SPEAKERS), len(heard.probabilities))
+    session = load(store, engine, "silero_vad")
+    heard = listen(read_wav(packages / SPEECH, RATE), Direct(session.stream(), session.device))
+    truth = reference(read_rttm(packages / SPEAKERS), len(heard.probabilities))
     score = compare_frames(heard.speech(), truth)
     session.close()
     assert len(truth) == 937
@@ -158,9 +109,9 @@ def test_speech_is_found_as_the_reference_says(engine: str) -> None:
     assert heard.segments()[0].start == pytest.approx(6.784)
 
 
-def test_silence_is_no_speech(engine: str) -> None:
+def test_silence_is_no_speech(store: Store, engine: str) -> None:
     """Three seconds of nothing at all."""
-    session = load(engine, VAD)
+    session = load(store, engine, "silero_vad")
     heard = listen(np.zeros(3 * RATE, np.float32), Direct(session.stream(), session.device))
     session.close()
     assert heard.segments() == ()
@@ -168,31 +119,43 @@ def test_silence_is_no_speech(engine: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound() -> tuple[Array, ...]:
+def sound(packages: Path) -> tuple[Array, ...]:
     """The windows that engines are judged by."""
-    return split(windows(resample(read_wav(PACKAGES / SPEECH, RATE))))[1]
+    return split(windows(resample(read_wav(packages / SPEECH, RATE))))[1]
 
 
 @pytest.fixture(scope="module")
-def original(sound: tuple[Array, ...]) -> tuple[Tensors, ...]:
+def original(store: Store, sound: tuple[Array, ...]) -> tuple[Tensors, ...]:
     """What the fp32 ONNX file gives on onnxruntime."""
-    session = load("onnx", NOTES)
+    session = load(store, "onnx", "basic_pitch")
     outputs = run(Direct(session, session.device), sound)
     session.close()
     return outputs
 
 
-@pytest.mark.parametrize(("other", "file"), [("openvino", NOTES), ("tflite", NOTES_TFLITE)])
+@pytest.mark.parametrize("other", ["openvino", "tflite"])
 def test_fp32_is_the_same_on_every_engine(
-    other: str, file: str, sound: tuple[Array, ...], original: tuple[Tensors, ...]
+    other: str, store: Store, sound: tuple[Array, ...], original: tuple[Tensors, ...]
 ) -> None:
     """The same net from two files on three engines: every probability within 1e-5, and so hardly a decision changed."""
-    session = load(other, file)
+    session = load(store, other, "basic_pitch")
     difference = compare_tensors(run(Direct(session, session.device), sound), original)
     session.close()
     assert len(sound) == 10
     assert difference.worst <= TOLERANCE["fp32"]
     assert difference.flipped <= 1e-5
+
+
+@pytest.mark.parametrize("other", ["onnx", "openvino", "tflite"])
+def test_int8_is_near_on_every_engine(
+    other: str, store: Store, sound: tuple[Array, ...], original: tuple[Tensors, ...]
+) -> None:
+    """The two quantized files: probabilities within the tolerance, and one decision in a thousand changed at most."""
+    session = load(store, other, "basic_pitch", "int8")
+    difference = compare_tensors(run(Direct(session, session.device), sound), original)
+    session.close()
+    assert TOLERANCE["fp32"] < difference.worst <= TOLERANCE["int8"]
+    assert difference.flipped <= 1e-3
 
 
 def test_the_parity_sound_makes_the_net_speak(original: tuple[Tensors, ...]) -> None:

@@ -22,7 +22,6 @@ from models.pipelines.read import (
     WIDEST,
     cut,
     decode,
-    labels_of,
     prepare_line,
     prepare_page,
     read_line,
@@ -194,8 +193,3 @@ def test_what_is_no_image_is_refused(image: Array) -> None:
         read_page(image, nothing, nothing, LABELS)
     with pytest.raises(InputError, match="an image is uint8"):
         read_line(image, nothing, LABELS)
-
-
-def test_labels_keep_symbols_that_are_white_space() -> None:
-    """An ideographic space, a line separator and a plain space are labels like any other."""
-    assert labels_of("a\n\u3000\n\u2028\nb") == ("", "a", "\u3000", "\u2028", "b", " ")

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.bundles.bundle import MAX_HISTORY, State
+from edge_runtime.bundles.bundle import MAX_HISTORY, Bundle, State
 from edge_runtime.bundles.installed import order as version_order
 from edge_runtime.bundles.store import Store, read_bundle
 from edge_runtime.errors import BundleError, DigestError, ManifestError, NotInstalledError
-from tests.bundles import write_bundle
+from tests.bundles import file_of, manifest_of, write_bundle
 
 
 @pytest.fixture
@@ -54,6 +54,14 @@ def test_install(store: Store, tmp_path: Path) -> None:
     assert bundle.labels() == ("", "a", " ")
     assert (store.names(), store.versions("double"), store.active("double")) == (("double",), ("1.0",), "1.0")
     store.verify(bundle)
+
+
+def test_labels_that_are_white_space(tmp_path: Path) -> None:
+    """An ideographic space, a line separator and a plain space are labels like any other."""
+    text = "\na\n\u3000\n\u2028\n \n".encode()
+    (tmp_path / "labels.txt").write_bytes(text)
+    bundle = Bundle(manifest_of(labels=file_of("labels.txt", text)), tmp_path)
+    assert bundle.labels() == ("", "a", "\u3000", "\u2028", " ")
 
 
 def test_install_without_activating(store: Store, tmp_path: Path) -> None:

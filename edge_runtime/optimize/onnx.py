@@ -7,34 +7,18 @@ signed, one of the engines was measured to compute something else.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from fnmatch import fnmatchcase
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from edge_runtime.errors import ArtifactError, BundleError, EdgeError, EngineMissingError, InputError
+from edge_runtime.errors import ArtifactError, EdgeError, EngineMissingError, InputError
+from edge_runtime.optimize.quantization import Nodes, Progress, Quantization, choose, written
 from edge_runtime.values import Tensors
-
-Progress = Callable[[int, int], None]
-"""Told how many steps are done, and how many there are in all."""
 
 OPSET = 17
 """Models of an operator set below 13, which has no scales by channel, are brought to this one."""
-
-
-class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What becomes int8."""
-
-    operators: tuple[str, ...] = ("Conv", "Gemm", "MatMul")
-    """Operators with weights. All others stay as they are: to quantize additions and activations too was measured to make
-    a model no more compact, no faster, and often twice as slow."""
-    exclude: tuple[str, ...] = ()
-    """Nodes to leave in fp32, by name; `*` stands for anything."""
 
 
 def quantize(
@@ -43,30 +27,23 @@ def quantize(
     calibration: Sequence[Tensors],
     quantization: Quantization = Quantization(),
     progress: Progress = lambda done, total: None,
-) -> None:
-    """Write the int8 form of an ONNX file.
-
-    `calibration` holds inputs under the artifact's own names, typical of what it will see, and none of those that it will
-    be judged by. `target` appears when it is whole. Raises EngineMissingError, InputError (an exclusion that matches no
-    node; no samples), ArtifactError, and BundleError when `target` cannot be written.
-    """
+) -> Nodes:
+    """Write the int8 form of an ONNX file; a `Quantizer`."""
     onnx, quant = _packages()
     if not calibration:
         raise InputError("no samples to calibrate with were given")
     steps = len(calibration) + 2
     progress(0, steps)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".quantize-", dir=target.parent) as folder:
-            plain, done = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
-            _prepare(onnx, quant, source, plain)
-            excluded = _excluded(onnx.load(str(plain)), quantization)
-            progress(1, steps)
-            samples = _Samples(calibration, lambda count: progress(count + 2, steps))
-            _convert(quant, plain, done, samples, excluded, quantization)
-            done.replace(target)
-    except OSError as error:
-        raise BundleError(f"cannot write {target}: {error}") from error
+    with written(target) as fresh:
+        plain = fresh.with_name(f"plain-{fresh.name}")
+        _prepare(onnx, quant, source, plain)
+        weighted = [node.name for node in onnx.load(str(plain)).graph.node if node.op_type in quantization.operators]
+        nodes = choose(weighted, quantization)
+        progress(1, steps)
+        samples = _Samples(calibration, lambda count: progress(count + 2, steps))
+        _convert(quant, plain, fresh, samples, nodes, quantization)
     progress(steps, steps)
+    return nodes
 
 
 class _Samples:
@@ -93,7 +70,7 @@ def _packages() -> tuple[Any, Any]:
         from onnxruntime.quantization import shape_inference  # noqa: F401  (a submodule that is not there by itself)
     except ImportError as error:
         raise EngineMissingError(
-            f"to quantize, onnx and onnxruntime are needed ({error}): pip install 'edge-runtime[zoo]'"
+            f"to quantize ONNX, onnx and onnxruntime are needed ({error}): pip install 'edge-runtime[zoo]'"
         ) from error
     return onnx, quantization
 
@@ -115,19 +92,7 @@ def _prepare(onnx: Any, quant: Any, source: Path, plain: Path) -> None:
         raise ArtifactError(f"{source.name} cannot be prepared for int8: {error}") from error
 
 
-def _excluded(model: Any, quantization: Quantization) -> list[str]:
-    names = [node.name for node in model.graph.node if node.op_type in quantization.operators]
-    if not names:
-        raise InputError(f"the model has none of the operators to quantize: {', '.join(quantization.operators)}")
-    for pattern in quantization.exclude:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(f"no node to exclude is named {pattern!r}; nodes are named like {', '.join(names[:5])}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in quantization.exclude)]
-
-
-def _convert(
-    quant: Any, plain: Path, done: Path, samples: _Samples, excluded: list[str], quantization: Quantization
-) -> None:
+def _convert(quant: Any, plain: Path, done: Path, samples: _Samples, nodes: Nodes, quantization: Quantization) -> None:
     try:
         with redirect_stdout(StringIO()):  # some of its steps are told with print()
             quant.quantize_static(
@@ -139,7 +104,7 @@ def _convert(
                 activation_type=quant.QuantType.QUInt8,
                 weight_type=quant.QuantType.QInt8,
                 op_types_to_quantize=list(quantization.operators),
-                nodes_to_exclude=excluded,
+                nodes_to_exclude=list(nodes.fp32),
                 calibrate_method=quant.CalibrationMethod.MinMax,
                 # MinMax covers all that was seen: clipping was measured to help one model a little and ruin another.
                 # Of two activations multiplied, as in attention, neither is quantized.
