@@ -15,6 +15,7 @@ from typing import Any
 import httpcore
 import numpy as np
 import pytest
+import trustme
 
 from cloud_bridge.client import connect
 from cloud_bridge.client.connection import ERRORS, translate
@@ -37,7 +38,8 @@ from tests.onnx_store import write_store
 
 AMPLE = 30.0
 BUDGET = 0.3
-CERTIFICATE = Path(__file__).parent / "localhost.pem"
+AUTHORITY = trustme.CA()
+CERTIFICATE = AUTHORITY.issue_cert("localhost", "127.0.0.1")
 """A key and a certificate that it signs itself, for localhost and for tests only."""
 
 CALL = Call("m", {"x": np.ones((1, 2), np.float32)})
@@ -526,7 +528,7 @@ def test_every_error_is_mapped() -> None:
 def tls(handler: Handler) -> Handler:
     """The handler behind TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
+    CERTIFICATE.configure_cert(context)
 
     def handle(sock: socket.socket) -> None:
         with context.wrap_socket(sock, server_side=True) as secure:
@@ -544,7 +546,9 @@ def answer_all(sock: socket.socket) -> None:
 @contextmanager
 def over_tls(handler: Handler, trust: bool = True) -> Iterator[HttpRemote]:
     with server(handler) as url:
-        context = ssl.create_default_context(cafile=CERTIFICATE) if trust else None
+        context = ssl.create_default_context()
+        if trust:
+            AUTHORITY.configure_trust(context)
         remote = HttpRemote(url.replace("http://", "https://"), tls=context, connections=1)
         yield remote
         remote.close()

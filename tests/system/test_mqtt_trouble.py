@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import socket
 import struct
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from cloud_bridge import broker, mqtt
 from cloud_bridge.client.mqtt import MqttRemote
@@ -92,16 +92,12 @@ def test_the_right_password(guarded: int) -> None:
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """A folder with an authority, and a certificate of it for 127.0.0.1."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed here")
-    commands = """
-        req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-authority -keyout ca.key -out ca.pem
-        req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr
-        x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem
-    """
-    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    for line in filter(None, map(str.strip, commands.splitlines())):
-        subprocess.run(["openssl", *line.split()], check=True, cwd=tmp_path, capture_output=True)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server = authority.issue_cert("127.0.0.1")
+    server.private_key_pem.write_to_path(tmp_path / "server.key")
+    server.cert_chain_pems[0].write_to_path(tmp_path / "server.pem")
+    (tmp_path / "names").write_text("no certificate\n")
     return tmp_path
 
 
