@@ -9,6 +9,7 @@ figure. Memory is the resident set when the answer is there.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_most, main
 from edge_runtime import backends
+from edge_runtime.bench.statistics import paired_ratio
 from edge_runtime.bundles.store import Store
 
 MODEL = "basic_pitch"
@@ -74,10 +76,13 @@ def run(options: Options) -> Outcome:
             arguments = [str(bundle.artifact(variant)), str(options.store), device.backend, MODEL]
             scripts[f"raw {device.backend}"] = [START + RAW[device.backend] + DONE, *arguments]
             scripts[f"runtime {device.backend}"] = [START + RUNTIME + DONE, *arguments]
+    # As installed: a package that pip has put there has its bytecode beside it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in scripts}
-    for done in range(repeats + 1):  # the first round only warms the page cache
+    for done in range(repeats + 1):  # the first round only warms the page cache, and writes the bytecode
         for name, command in scripts.items():
-            printed = subprocess.run([sys.executable, "-c", *command], check=True, capture_output=True).stdout  # noqa: S603
+            started = [sys.executable, "-c", *command]
+            printed = subprocess.run(started, check=True, capture_output=True, env=environment).stdout  # noqa: S603
             if done:
                 seen[name].append(json.loads(printed))
         options.progress(done + 1, repeats + 1)
@@ -96,22 +101,16 @@ def _outcome(seen: dict[str, list[dict[str, float]]]) -> Outcome:
         if name.startswith("runtime "):
             engine = name.removeprefix("runtime ")
             for what, unit in (("seconds", "time"), ("memory", "memory")):
-                value, low, high = _ratio(seen[name], seen[f"raw {engine}"], what)
-                lines.append(f"first inference over raw {engine}, {unit}: {value:.3f}x [{low:.3f}, {high:.3f}]")
-                bars.append(at_most(f"first inference over raw {engine}, {unit}", value, "x", 1.05))
+                ratio = paired_ratio([run[what] for run in seen[name]], [run[what] for run in seen[f"raw {engine}"]])
+                lines.append(
+                    f"first inference over raw {engine}, {unit}: {ratio.value:.3f}x [{ratio.low:.3f}, {ratio.high:.3f}]"
+                )
+                bars.append(at_most(f"first inference over raw {engine}, {unit}", ratio.value, "x", 1.05))
     return Outcome(bars, lines, seen)
 
 
 def _medians(runs: list[dict[str, float]]) -> tuple[float, float]:
     return float(np.median([run["seconds"] for run in runs])), float(np.median([run["memory"] for run in runs]))
-
-
-def _ratio(ours: list[dict[str, float]], raw: list[dict[str, float]], what: str) -> tuple[float, float, float]:
-    """The median of the paired ratios, and its 95 % bootstrap interval."""
-    ratios = np.array([a[what] / b[what] for a, b in zip(ours, raw, strict=True)])
-    draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
 
 
 if __name__ == "__main__":

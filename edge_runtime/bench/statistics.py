@@ -113,6 +113,22 @@ def ratio_of_medians(
     return Ratio(value, min(value, float(low)), max(value, float(high)))
 
 
+def paired_ratio(
+    numerator: Sequence[float], denominator: Sequence[float], *, seed: int = 0, resamples: int = 2000
+) -> Ratio:
+    """The median of the ratios of figures that were taken in pairs, one right after the other: what drifts from pair to
+    pair cancels in each. The interval is a bootstrap over pairs."""
+    if len(numerator) != len(denominator) or not len(numerator):
+        raise ValueError(f"{len(numerator)} figures against {len(denominator)}: only pairs compare")
+    ratios = np.divide(np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64))
+    value = float(np.median(ratios))
+    if len(ratios) < MIN_ROUNDS:
+        return Ratio(value, None, None)
+    draws = np.random.default_rng(seed).choice(ratios, (resamples, len(ratios)))
+    low, high = np.quantile(np.median(draws, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Ratio(value, min(value, float(low)), max(value, float(high)))
+
+
 def doubts(values: Sequence[float] | Values) -> tuple[str, ...]:
     """What speaks against trusting these samples (in the order in which they were taken), each as one sentence."""
     samples = np.asarray(values, dtype=np.float64)

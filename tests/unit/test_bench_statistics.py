@@ -15,6 +15,7 @@ from edge_runtime.bench.statistics import (
     doubts,
     interval_ranks,
     needed,
+    paired_ratio,
     percentiles,
     rank,
     ratio_of_medians,
@@ -174,3 +175,13 @@ def test_each_doubt_names_what_it_saw() -> None:
 def test_doubts_are_sentences(values: list[float]) -> None:
     """Whatever was measured, a doubt reads as a sentence."""
     assert all(doubt.endswith(".") and "nan" not in doubt for doubt in doubts(values))
+
+
+def test_a_paired_ratio_cancels_what_drifts_from_pair_to_pair() -> None:
+    """The machine doubles its time from pair to pair; the ratio stays, and so does its interval."""
+    drift = [2.0**i for i in range(10)]
+    ratio = paired_ratio([3.0 * d for d in drift], [2.0 * d for d in drift])
+    assert (ratio.value, ratio.low, ratio.high) == (1.5, 1.5, 1.5)
+    assert paired_ratio([3.0], [2.0]).low is None
+    with pytest.raises(ValueError, match="only pairs"):
+        paired_ratio([1.0], [])
