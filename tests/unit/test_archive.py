@@ -38,7 +38,7 @@ def packed(tmp_path: Path, store: Store, folder: Path) -> Path:
     return tmp_path / "double-1.0.bundle"
 
 
-def refused(store: Store, source: Path, told: str, kind: type[BundleError] = BundleError) -> None:
+def assert_refused(store: Store, source: Path, told: str, kind: type[BundleError] = BundleError) -> None:
     """Installing this fails with this error and leaves nothing in the store."""
     with pytest.raises(kind, match=told):
         store.install(source)
@@ -101,22 +101,22 @@ def test_extra_file_in_a_folder(store: Store, folder: Path) -> None:
 def test_changed_file(store: Store, folder: Path, data: bytes, told: str) -> None:
     """A file with other bytes, more of them or fewer is refused."""
     (folder / "model.onnx").write_bytes(data)
-    refused(store, folder, told, DigestError)
+    assert_refused(store, folder, told, DigestError)
 
 
 def test_missing_file(store: Store, folder: Path) -> None:
     """A folder that lacks a file is refused by the file's name."""
     (folder / "extra" / "weights.bin").unlink()
-    refused(store, folder, r"no file 'extra/weights\.bin'")
+    assert_refused(store, folder, r"no file 'extra/weights\.bin'")
 
 
 def test_no_bundle_at_all(store: Store, tmp_path: Path) -> None:
     """A path that is not there, an empty folder, and a folder with another manifest are no bundles."""
-    refused(store, tmp_path / "nowhere", "is not there")
+    assert_refused(store, tmp_path / "nowhere", "is not there")
     (tmp_path / "empty").mkdir()
-    refused(store, tmp_path / "empty", "no file 'manifest.json'")
+    assert_refused(store, tmp_path / "empty", "no file 'manifest.json'")
     (tmp_path / "empty" / MANIFEST).write_text("{}")
-    refused(store, tmp_path / "empty", "manifest.json")
+    assert_refused(store, tmp_path / "empty", "manifest.json")
 
 
 @pytest.mark.parametrize("path", ["model.onnx", "extra", MANIFEST])
@@ -124,21 +124,21 @@ def test_links(store: Store, folder: Path, tmp_path: Path, path: str) -> None:
     """A link in place of a file, of a folder or of the manifest is refused, wherever it points."""
     (folder / path).rename(tmp_path / "elsewhere")
     (folder / path).symlink_to(tmp_path / "elsewhere")
-    refused(store, folder, "plain file")
+    assert_refused(store, folder, "plain file")
 
 
 def test_pipe(store: Store, folder: Path) -> None:
     """A pipe in place of a file is refused at once instead of waited for."""
     (folder / "model.onnx").unlink()
     os.mkfifo(folder / "model.onnx")
-    refused(store, folder, "not a plain file")
+    assert_refused(store, folder, "not a plain file")
 
 
 def test_folder_in_place_of_a_file(store: Store, folder: Path) -> None:
     """A folder in place of a file is refused."""
     (folder / "model.onnx").unlink()
     (folder / "model.onnx").mkdir()
-    refused(store, folder, "not a plain file")
+    assert_refused(store, folder, "not a plain file")
 
 
 @pytest.mark.parametrize("name", ["../up", "/etc/passwd", "notes.txt", "extra/", "MODEL.ONNX"])
@@ -146,7 +146,7 @@ def test_extra_entry(store: Store, packed: Path, tmp_path: Path, name: str) -> N
     """An entry that the manifest does not name is refused, with steps up and roots in it or not."""
     with zipfile.ZipFile(repack(packed, tmp_path / "x.bundle", keep), "a") as archive:
         archive.writestr(name, b"")
-    refused(store, tmp_path / "x.bundle", "does not name|not a plain file")
+    assert_refused(store, tmp_path / "x.bundle", "does not name|not a plain file")
 
 
 def test_entry_twice(store: Store, packed: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_entry_twice(store: Store, packed: Path, tmp_path: Path) -> None:
         pytest.warns(UserWarning, match="Duplicate"),
     ):
         archive.writestr("model.onnx", b"weights")
-    refused(store, tmp_path / "x.bundle", "twice")
+    assert_refused(store, tmp_path / "x.bundle", "twice")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFDIR])
@@ -168,7 +168,7 @@ def test_entry_of_another_kind(store: Store, packed: Path, tmp_path: Path, kind:
             entry.external_attr = (kind | 0o644) << 16
         archive.writestr(entry, data)
 
-    refused(store, repack(packed, tmp_path / "x.bundle", change), "not a plain file")
+    assert_refused(store, repack(packed, tmp_path / "x.bundle", change), "not a plain file")
 
 
 def test_entry_missing(store: Store, packed: Path, tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_entry_missing(store: Store, packed: Path, tmp_path: Path) -> None:
     def without(path: str) -> Callable[[zipfile.ZipFile, zipfile.ZipInfo, bytes], None]:
         return lambda archive, entry, data: None if entry.filename == path else keep(archive, entry, data)
 
-    refused(store, repack(packed, tmp_path / "x.bundle", without("model.onnx")), "no file 'model.onnx'")
-    refused(store, repack(packed, tmp_path / "x.bundle", without(MANIFEST)), "not a bundle")
+    assert_refused(store, repack(packed, tmp_path / "x.bundle", without("model.onnx")), "no file 'model.onnx'")
+    assert_refused(store, repack(packed, tmp_path / "x.bundle", without(MANIFEST)), "not a bundle")
 
 
 def test_bomb(store: Store, packed: Path, tmp_path: Path) -> None:
@@ -189,10 +189,10 @@ def test_bomb(store: Store, packed: Path, tmp_path: Path) -> None:
         archive.writestr(entry, b"\0" * 10_000_000 if bomb else data, zipfile.ZIP_DEFLATED)
 
     bomb = repack(packed, tmp_path / "x.bundle", change)
-    refused(store, bomb, "10000000 bytes; the manifest says 7", DigestError)
+    assert_refused(store, bomb, "10000000 bytes; the manifest says 7", DigestError)
     size = (10_000_000).to_bytes(4, "little")
     bomb.write_bytes(bomb.read_bytes().replace(size, (7).to_bytes(4, "little")))  # the lie
-    refused(store, bomb, "not a readable bundle file|larger than")
+    assert_refused(store, bomb, "not a readable bundle file|larger than")
 
 
 def test_compressed(store: Store, packed: Path, tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ def test_unknown_manifest_field(store: Store, tmp_path: Path) -> None:
     data = encode(manifest_of(file_of("m", b"1"))).replace(b'"schema"', b'"colour": 1, "schema"')
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / MANIFEST).write_bytes(data)
-    refused(store, tmp_path / "f", "colour")
+    assert_refused(store, tmp_path / "f", "colour")
     with zipfile.ZipFile(tmp_path / "x.bundle", "w") as archive:
         archive.writestr(MANIFEST, data)
-    refused(store, tmp_path / "x.bundle", "colour")
+    assert_refused(store, tmp_path / "x.bundle", "colour")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)

@@ -193,10 +193,10 @@ def test_the_timeline_marks_what_was_missed() -> None:
 
 
 def test_charts_of_nothing_are_empty_charts() -> None:
-    """No rows and no calls raise nothing."""
-    Document(bars([], "seconds").markup)
-    Document(stacked([], ("a",), "seconds").markup)
-    Document(timeline([]).markup)
+    """No rows and no calls raise nothing, and draw nothing."""
+    for chart in (bars([], "seconds"), stacked([], ("a",), "seconds"), timeline([])):
+        assert not Document(chart.markup).of("title")  # each bar and each dot has one
+        assert not Document(chart.markup).of("circle")
 
 
 def test_sections_of_one_title_have_addresses_of_their_own() -> None:

@@ -52,7 +52,7 @@ def decode(entry: dict[str, Any], raw: bytes = b"") -> Array:
     return oip.decode_request(text({"inputs": [entry]}, raw)).inputs["x"]
 
 
-def refused(message: Message, words: str, limits: Limits = LIMITS) -> None:
+def assert_refused(message: Message, words: str, limits: Limits = LIMITS) -> None:
     with pytest.raises(ProtocolError, match=words):
         oip.decode_request(message, limits)
 
@@ -224,7 +224,7 @@ class TestRequests:
 
     def test_raw_body_without_a_signature(self) -> None:
         """Nobody can tell what a raw body is without the model's signature."""
-        refused(Message(bytes(8), {LENGTH: "0"}), "one raw tensor")
+        assert_refused(Message(bytes(8), {LENGTH: "0"}), "one raw tensor")
 
 
 class TestRefused:
@@ -269,7 +269,7 @@ class TestRefused:
     )
     def test_tensor(self, entry: dict[str, Any], words: str) -> None:
         """A tensor that contradicts itself, or what a number must be."""
-        refused(text({"inputs": [entry]}), words)
+        assert_refused(text({"inputs": [entry]}), words)
 
     @pytest.mark.parametrize(
         ("document", "words"),
@@ -293,45 +293,45 @@ class TestRefused:
     )
     def test_document(self, document: Any, words: str) -> None:
         """A document of the wrong form, or one that asks for what is not done here."""
-        refused(text(document), words)
+        assert_refused(text(document), words)
 
     @pytest.mark.parametrize("length", ["-1", "x", "", "1.5", "0x10", "99999999999999999999", "1000", "+2", " 2"])
     def test_length_of_the_json(self, length: str) -> None:
         """A length that is no number, or past the body's end."""
-        refused(Message(b'{"inputs":[]}', {LENGTH: length}), LENGTH)
+        assert_refused(Message(b'{"inputs":[]}', {LENGTH: length}), LENGTH)
 
     def test_bytes_left_over(self) -> None:
         """Bytes that no tensor claims."""
-        refused(text({"inputs": [tensor(binary_data_size=8)]}, bytes(9)), "1 bytes are left over")
+        assert_refused(text({"inputs": [tensor(binary_data_size=8)]}, bytes(9)), "1 bytes are left over")
 
     def test_wrong_number_of_bytes(self) -> None:
         """A tensor whose bytes are not its shape's."""
-        refused(text({"inputs": [tensor(binary_data_size=4)]}, bytes(4)), "4 bytes are given for 2 elements")
+        assert_refused(text({"inputs": [tensor(binary_data_size=4)]}, bytes(4)), "4 bytes are given for 2 elements")
 
     def test_bool_byte(self) -> None:
         """A BOOL byte that is neither 0 nor 1."""
-        refused(text({"inputs": [tensor(datatype="BOOL", binary_data_size=2)]}, b"\x01\x02"), "neither 0 nor 1")
+        assert_refused(text({"inputs": [tensor(datatype="BOOL", binary_data_size=2)]}, b"\x01\x02"), "neither 0 nor 1")
 
     @pytest.mark.parametrize("raw", [b"\x01\x00\x00\x00a", b"\xff\xff\xff\xffab", b"\x00" * 12, b"\x00\x00\x00\x00\x00"])
     def test_bytes_tensor(self, raw: bytes) -> None:
         """BYTES whose lengths do not add up."""
-        refused(text({"inputs": [tensor(datatype="BYTES", binary_data_size=len(raw))]}, raw), "BYTES")
+        assert_refused(text({"inputs": [tensor(datatype="BYTES", binary_data_size=len(raw))]}, raw), "BYTES")
 
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'{"inputs":' + b"[" * 50_000]
     )
     def test_not_json(self, body: bytes) -> None:
         """No JSON at all, and JSON nested past any stack."""
-        refused(Message(body), "JSON")
+        assert_refused(Message(body), "JSON")
 
     def test_limits(self) -> None:
         """Body, JSON, elements, rank and tensors have limits that can be set."""
         message = text({"inputs": [tensor([1.0, 2.0])]})
-        refused(message, "at most 10", Limits(body=10))
-        refused(message, "at most 10", Limits(json=10))
-        refused(message, "at most 1 ", Limits(elements=1))
-        refused(message, "at most 0 ", Limits(rank=0))
-        refused(message, "at most 0 ", Limits(tensors=0))
+        assert_refused(message, "at most 10", Limits(body=10))
+        assert_refused(message, "at most 10", Limits(json=10))
+        assert_refused(message, "at most 1 ", Limits(elements=1))
+        assert_refused(message, "at most 0 ", Limits(rank=0))
+        assert_refused(message, "at most 0 ", Limits(tensors=0))
 
 
 class TestCompression:
@@ -375,15 +375,15 @@ class TestCompression:
     def test_bomb(self, coding: str) -> None:
         """A body that expands past the limit is given up there."""
         bomb = gzip.compress(bytes(10_000_000)) if coding == "gzip" else zlib.compress(bytes(10_000_000))
-        refused(Message(bomb, {"content-encoding": coding}), "expands past", Limits(body=1_000_000))
+        assert_refused(Message(bomb, {"content-encoding": coding}), "expands past", Limits(body=1_000_000))
 
     def test_damaged(self) -> None:
         """Cut short, followed by junk, not compressed at all, or in a coding that nobody speaks here."""
         good = gzip.compress(self.BODY)
-        refused(Message(good[:-1], {"content-encoding": "gzip"}), "cut short")
-        refused(Message(good + b"x", {"content-encoding": "gzip"}), "followed by")
-        refused(Message(self.BODY, {"content-encoding": "gzip"}), "not gzip")
-        refused(Message(good, {"content-encoding": "br"}), "not understood")
+        assert_refused(Message(good[:-1], {"content-encoding": "gzip"}), "cut short")
+        assert_refused(Message(good + b"x", {"content-encoding": "gzip"}), "followed by")
+        assert_refused(Message(self.BODY, {"content-encoding": "gzip"}), "not gzip")
+        assert_refused(Message(good, {"content-encoding": "br"}), "not understood")
 
 
 class TestErrors:

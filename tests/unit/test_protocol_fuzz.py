@@ -67,7 +67,7 @@ def examples() -> list[Message]:
 EXAMPLES = examples()
 
 
-def read(message: Message) -> None:
+def assert_read_or_refused(message: Message) -> None:
     """Read a message in every way there is. Only a ProtocolError may come out."""
     readers: list[Any] = [
         lambda: oip.decode_request(message, SMALL, SIGNATURE),
@@ -104,7 +104,7 @@ def test_json_round_trip(values: dict[str, Array]) -> None:
 def test_every_truncation(message: Message) -> None:
     """A message cut at any place is a value or a ProtocolError."""
     for end in range(len(message.body)):
-        read(Message(message.body[:end], message.headers))
+        assert_read_or_refused(Message(message.body[:end], message.headers))
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=range(len(EXAMPLES)))
@@ -114,7 +114,7 @@ def test_every_flipped_byte(message: Message) -> None:
         for mask in (0x01, 0x10, 0x80, 0xFF):
             body = bytearray(message.body)
             body[at] ^= mask
-            read(Message(body, message.headers))
+            assert_read_or_refused(Message(body, message.headers))
 
 
 @pytest.mark.parametrize("truncated", EXAMPLES[:1] + EXAMPLES[3:4], ids=["request", "response"])
@@ -134,7 +134,7 @@ def test_damaged_headers(message: Message, data: st.DataObject) -> None:
     """Headers of any content, and junk after the body, too."""
     odd = st.dictionaries(st.sampled_from(HEADERS), st.text(max_size=12) | st.integers(-5, 400).map(str), max_size=3)
     headers = {**message.headers, **data.draw(odd)}
-    read(Message(bytes(message.body) + data.draw(st.binary(max_size=4)), headers))
+    assert_read_or_refused(Message(bytes(message.body) + data.draw(st.binary(max_size=4)), headers))
 
 
 _json = st.recursive(
@@ -152,10 +152,10 @@ def test_documents_of_any_content(entries: list[Any], parameters: Any, outputs: 
     for role in ("inputs", "outputs"):
         whole = [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2], **entry} for entry in entries]
         document = {"model_name": "m", "parameters": parameters, "outputs": outputs, role: whole}
-        read(Message(json.dumps(document).encode()))
+        assert_read_or_refused(Message(json.dumps(document).encode()))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes(body: bytes) -> None:
     """Bytes of any kind."""
-    read(Message(body))
+    assert_read_or_refused(Message(body))
