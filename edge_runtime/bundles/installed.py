@@ -23,9 +23,7 @@ class Installed:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise BundleError(
-                f"there is no store at {self.path}; make one with Store(path, create=True)"
-            )
+            raise BundleError(f"there is no store at {self.path}; make one with Store(path, create=True)")
 
     def names(self) -> tuple[str, ...]:
         """The models that have a version here, sorted."""
