@@ -6,9 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from edge_runtime.bundles.store import Store
 from edge_runtime.tuning.profile import PROFILE
+
+# A slow example on a busy machine is no failure: nothing here tests speed.
+settings.register_profile("project", settings(), deadline=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -70,12 +70,12 @@ class Stage:
 def run(options: Options) -> Outcome:
     """The whole demo."""
     packages, page = options.own["packages"], options.own["html"]
-    pages = 4 if options.quick else 9
+    pages = 3 if options.quick else 9
     stage = Stage()
     with ExitStack() as stack:
         if stage.console.is_terminal:
             stack.enter_context(Live(console=stage.console, get_renderable=lambda: _screen(stage), refresh_per_second=8))
-        measured = _measure(stage, options.store, 0.4 if options.quick else 1.5)
+        measured = _measure(stage, options.store, 0.25 if options.quick else 1.5)
         _play(stage, options.store, packages, pages)
     if not stage.console.is_terminal:
         stage.console.print(stage.table())
