@@ -100,6 +100,8 @@ class Model:
         with self._lock:
             here = None if local is None else local.times.estimate(call.size)
             chosen = plan(budget, here, self._cloud_times.estimate(), self._policy, start)
+            if chosen.target == "cloud":
+                self._cloud_times.asked(start + (chosen.give_up or 0.0))
         if chosen.target == "local" and local is not None:
             return local.answer(inputs, budget, start, chosen.reason)
         return self._ask(remote, call, chosen, budget, start)
@@ -136,7 +138,7 @@ class Model:
             with suppress(RemoteError):
                 return self._accept(pending, trial, until)
         with self._lock:
-            self._cloud_times.failed(monotonic())
+            self._cloud_times.failed(trial.asked, monotonic())
         if isinstance(result, RunError):
             raise result
         attempt = trial.attempt(trial.start + result.attempts[0].started, _outcome(error))
@@ -160,7 +162,7 @@ class Model:
     def _no_answer(self, error: RemoteError, trial: _Trial) -> BudgetError:
         now = monotonic()
         with self._lock:
-            self._cloud_times.failed(now)
+            self._cloud_times.failed(trial.asked, now)
         attempt = trial.attempt(now, _outcome(error))
         return BudgetError(f"{self.name}: the cloud gave no answer ({attempt.outcome}) and no local run can", (attempt,))
 

@@ -42,7 +42,14 @@ class CloudTimes:
         self._policy = policy
         self._log_mean: float | None = None
         self._failures = 0
+        self._failed_at = float("-inf")
         self._down_until = 0.0
+
+    def asked(self, until: float) -> None:
+        """A call goes to it. Where it has failed, this call alone tries it: others leave it alone until `until`, when the
+        call ends at the latest."""
+        if self._failures:
+            self._down_until = until
 
     def answered(self, seconds: float) -> None:
         """An answer came after `seconds`."""
@@ -51,8 +58,12 @@ class CloudTimes:
         self._failures = 0
         self._down_until = 0.0
 
-    def failed(self, now: float) -> None:
-        """It refused, could not be reached, or had not answered when it was given up."""
+    def failed(self, asked: float, now: float) -> None:
+        """It refused, could not be reached, or had not answered when it was given up. Calls that were under way together
+        when it failed are one failure: one that was `asked` before the last one counts no more."""
+        if asked < self._failed_at:
+            return
+        self._failed_at = now
         self._failures += 1
         pause = min(self._policy.longest_backoff, self._policy.backoff * 2.0 ** min(self._failures - 1, 30))
         self._down_until = now + pause

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -101,6 +102,24 @@ def test_an_answer_that_comes_while_the_local_model_runs_still_wins() -> None:
     result = model(session, remote).infer(X, budget=0.6)
     assert result.target == "cloud"
     assert session.runs == 1
+
+
+def test_when_a_cloud_goes_away_many_callers_count_as_one() -> None:
+    """The pause is that of one failure, and after it one of them tries, however many there are."""
+    remote = ScriptedRemote(delay=0.2, failure=UnreachableError("no link"))
+    asked = model(PythonSession(), remote, Policy(backoff=0.5, longest_backoff=600.0))
+
+    def ask_together() -> list[Result]:
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda _: asked.infer(X, budget=30.0), range(8)))
+
+    ask_together()
+    deadline = time.monotonic() + 60.0
+    before = len(remote.calls)
+    while len(remote.calls) == before:
+        assert time.monotonic() < deadline
+        ask_together()
+    assert len(remote.calls) == before + 1
 
 
 class BrokenSession(PythonSession):

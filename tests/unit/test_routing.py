@@ -110,9 +110,31 @@ def test_the_typical_cloud_time_lies_between_what_was_seen(seen: list[float]) ->
 def test_each_failure_in_a_row_doubles_the_pause_up_to_the_longest(failures: int, policy: Policy) -> None:
     """And one answer ends it."""
     cloud = CloudTimes(policy)
-    for _ in range(failures):
-        cloud.failed(100.0)
+    for number in range(failures):
+        cloud.failed(99.0 + number / failures, 99.0 + (number + 1) / failures)
     pause = cloud.estimate().down_until - 100.0
     assert abs(pause - min(policy.longest_backoff, policy.backoff * 2.0 ** min(failures - 1, 30))) < 1e-6
     cloud.answered(0.01)
+    assert cloud.estimate().down_until == 0.0
+
+
+@given(st.lists(st.floats(0.1, 1.0), min_size=1, max_size=50), policies)
+def test_calls_that_fail_together_are_one_failure(ends: list[float], policy: Policy) -> None:
+    """Many threads may have been asking when the cloud went away: the pause is that of a first failure."""
+    cloud = CloudTimes(policy)
+    for end in sorted(ends):
+        cloud.failed(0.0, end)
+    first = min(policy.longest_backoff, policy.backoff)
+    assert abs(cloud.estimate().down_until - (min(ends) + first)) < 1e-6
+
+
+def test_after_a_pause_one_call_tries_the_cloud_and_the_others_wait_for_it() -> None:
+    """And no longer than that call can last; a cloud that never failed is asked by all."""
+    cloud = CloudTimes(Policy(backoff=1.0))
+    cloud.asked(5.0)
+    assert cloud.estimate().down_until == 0.0
+    cloud.failed(5.0, 6.0)
+    cloud.asked(9.0)
+    assert cloud.estimate().down_until == 9.0
+    cloud.answered(0.1)
     assert cloud.estimate().down_until == 0.0
