@@ -97,26 +97,27 @@ class Model:
             assert local is not None  # noqa: S101  (the constructor saw to it)
             return local.answer(inputs, budget, start, plan(budget, _LOCAL, None, self._policy, start).reason)
         call = Call(self.manifest.partner or self.name, inputs)
+        now = monotonic()
+        left = None if budget is None else max(0.0, start + budget - now)  # it may have waited for a thread
         with self._lock:
             here = None if local is None else local.times.estimate(call.size)
-            chosen = plan(budget, here, self._cloud_times.estimate(), self._policy, start)
-            if chosen.target == "cloud":
-                self._cloud_times.asked(start + (chosen.give_up or 0.0))
-        if chosen.target == "local" and local is not None:
-            return local.answer(inputs, budget, start, chosen.reason)
-        return self._ask(remote, call, chosen, budget, start)
+            trial = _Trial(plan(left, here, self._cloud_times.estimate(), self._policy, now), budget, start, now)
+            if trial.plan.target == "cloud":
+                self._cloud_times.asked(trial.until)
+        if trial.plan.target == "local" and local is not None:
+            return local.answer(inputs, budget, start, trial.plan.reason)
+        return self._ask(remote, call, trial)
 
-    def _ask(self, remote: Remote, call: Call, chosen: Plan, budget: float | None, start: float) -> Result:
-        """Ask the cloud; where it fails or is not there by `chosen.hold`, let the local model take over."""
-        until = start + (self._policy.patience if chosen.give_up is None else chosen.give_up)
-        trial = _Trial(chosen, budget, start, monotonic(), until)
+    def _ask(self, remote: Remote, call: Call, trial: _Trial) -> Result:
+        """Ask the cloud; where it fails or is not there by `plan.hold`, let the local model take over."""
+        hold = trial.plan.hold
         pending: Pending | None = None
         try:
             try:
-                pending = remote.send(call, deadline=until)
-                return self._accept(pending, trial, until if chosen.hold is None else start + chosen.hold)
+                pending = remote.send(call, deadline=trial.until)
+                return self._accept(pending, trial, trial.until if hold is None else trial.asked + hold)
             except RemoteError as error:
-                if self._local is None or (chosen.hold is None and isinstance(error, LateError)):
+                if self._local is None or (hold is None and isinstance(error, LateError)):
                     raise self._no_answer(error, trial) from error
                 return self._take_over(self._local, call.inputs, pending, error, trial)
         finally:
@@ -153,7 +154,7 @@ class Model:
         _check_reply(self.manifest, reply)
         now = monotonic()
         with self._lock:
-            self._cloud_times.answered(now - trial.start)
+            self._cloud_times.answered(now - trial.asked)
         return Result(
             reply.outputs, "cloud", reply.engine, reply.device, reply.variant, now - trial.start, trial.budget,
             (trial.attempt(now, "answered"),), trial.plan.reason,
@@ -174,8 +175,12 @@ class _Trial(Struct, frozen=True):
     budget: float | None
     start: float
     asked: float
-    until: float
-    """When the cloud's answer is of no use any more."""
+    """When it was planned, which the plan's times count from."""
+
+    @property
+    def until(self) -> float:
+        """When the cloud's answer is of no use any more."""
+        return self.asked + (self.plan.give_up or 0.0)
 
     def attempt(self, ended: float, outcome: str) -> Attempt:
         """The try at the cloud, now that it has ended."""

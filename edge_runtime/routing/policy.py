@@ -36,7 +36,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to do with one call. Times in seconds from the call."""
+    """What to do with one call. Times in seconds from when it was made."""
 
     target: Target
     """Who is asked first."""
@@ -44,14 +44,15 @@ class Plan(msgspec.Struct, frozen=True):
     hold: float | None = None
     """When the local model takes over from a cloud that has not answered; None: there is none that could."""
     give_up: float | None = None
-    """When the cloud's answer is of no use any more."""
+    """When the cloud's answer is of no use any more; None: it is not asked."""
 
 
 _ONLY_LOCAL = Plan("local", "the model stays on this device")
 
 
 def plan(budget: float | None, local: Estimate | None, cloud: Estimate | None, policy: Policy, now: float) -> Plan:
-    """Decide one call. At least one of `local` and `cloud` must be there; `now` is on the clock of `down_until`."""
+    """Decide one call with `budget` seconds left. At least one of `local` and `cloud` must be there; `now` is on the clock
+    of `down_until`."""
     if cloud is None:
         return _ONLY_LOCAL
     limit = policy.patience if budget is None else budget

@@ -122,6 +122,20 @@ def test_when_a_cloud_goes_away_many_callers_count_as_one() -> None:
     assert len(remote.calls) == before + 1
 
 
+def test_a_call_that_waited_for_a_thread_is_planned_with_what_is_left_of_its_budget() -> None:
+    """A cloud that cannot make that is not asked, and not blamed."""
+    remote = ScriptedRemote(delay=0.5)
+    asked = model(PythonSession(), remote)
+    asked.infer(X, budget=30.0)
+    with ThreadPoolExecutor(1) as pool:
+        asked._submit = pool.submit
+        pool.submit(time.sleep, 0.4)
+        result = asked.submit(X, budget=0.8).result()
+    assert result.target == "local"
+    assert len(remote.calls) == 1
+    assert asked.infer(X, budget=30.0).target == "cloud"
+
+
 class BrokenSession(PythonSession):
     """An engine that fails on every run but the warm-up's."""
 
