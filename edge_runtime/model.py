@@ -101,7 +101,7 @@ class Model:
         left = None if budget is None else max(0.0, start + budget - now)  # it may have waited for a thread
         with self._lock:
             here = None if local is None else local.times.estimate(call.size)
-            trial = _Trial(plan(left, here, self._cloud_times.estimate(), self._policy, now), budget, start, now)
+            trial = _Trial(plan(left, here, self._cloud_times.estimate(now), self._policy, now), budget, start, now)
             if trial.plan.target == "cloud":
                 self._cloud_times.asked(trial.until)
         if trial.plan.target == "local" and local is not None:
@@ -154,7 +154,7 @@ class Model:
         _check_reply(self.manifest, reply)
         now = monotonic()
         with self._lock:
-            self._cloud_times.answered(now - trial.asked)
+            self._cloud_times.answered(now - trial.asked, now)
         return Result(
             reply.outputs, "cloud", reply.engine, reply.device, reply.variant, now - trial.start, trial.budget,
             (trial.attempt(now, "answered"),), trial.plan.reason,

@@ -41,6 +41,7 @@ class CloudTimes:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._log_mean: float | None = None
+        self._heard = 0.0
         self._failures = 0
         self._failed_at = float("-inf")
         self._down_until = 0.0
@@ -51,10 +52,11 @@ class CloudTimes:
         if self._failures:
             self._down_until = until
 
-    def answered(self, seconds: float) -> None:
+    def answered(self, seconds: float, now: float) -> None:
         """An answer came after `seconds`."""
-        fresh = log(max(seconds, 1e-6))
-        self._log_mean = fresh if self._log_mean is None else (1 - WEIGHT) * self._log_mean + WEIGHT * fresh
+        fresh, mean = log(max(seconds, 1e-6)), self._recent(now)
+        self._log_mean = fresh if mean is None else (1 - WEIGHT) * mean + WEIGHT * fresh
+        self._heard = now
         self._failures = 0
         self._down_until = 0.0
 
@@ -69,6 +71,10 @@ class CloudTimes:
         self._down_until = now + pause
         self._log_mean = None  # what was learnt before it failed says nothing about how it comes back
 
-    def estimate(self) -> Estimate:
-        """The typical time now, and until when it is down."""
-        return Estimate("cloud", None if self._log_mean is None else exp(self._log_mean), self._down_until)
+    def estimate(self, now: float) -> Estimate:
+        """The typical time, if an answer of late has told it, and until when it is down."""
+        mean = self._recent(now)
+        return Estimate("cloud", None if mean is None else exp(mean), self._down_until)
+
+    def _recent(self, now: float) -> float | None:
+        return self._log_mean if now - self._heard <= self._policy.memory else None

@@ -23,6 +23,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backoff: float = 0.5
     """How long a cloud is left alone after its first failure in a row; each further one doubles it."""
     longest_backoff: float = 15.0
+    memory: float = 15.0
+    """How long after its last answer a cloud's typical time is relied on. One that was found too slow is tried again after
+    that, or it would never be learnt that it is faster now."""
 
 
 class Estimate(msgspec.Struct, frozen=True):

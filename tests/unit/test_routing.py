@@ -100,10 +100,20 @@ def test_the_typical_cloud_time_lies_between_what_was_seen(seen: list[float]) ->
     """A running mean never leaves the range of its samples."""
     cloud = CloudTimes(Policy())
     for seconds in seen:
-        cloud.answered(seconds)
-    typical = cloud.estimate().seconds
+        cloud.answered(seconds, 1.0)
+    typical = cloud.estimate(1.0).seconds
     assert typical is not None
     assert min(seen) * (1 - 1e-9) <= typical <= max(seen) * (1 + 1e-9)
+
+
+def test_a_cloud_that_was_too_slow_is_tried_again_when_that_is_long_ago() -> None:
+    """What it took then is not mixed into what it takes now."""
+    cloud = CloudTimes(Policy(memory=15.0))
+    cloud.answered(2.0, 100.0)
+    assert cloud.estimate(110.0).seconds is not None
+    assert cloud.estimate(116.0).seconds is None
+    cloud.answered(0.05, 117.0)
+    assert abs((cloud.estimate(118.0).seconds or 0.0) - 0.05) < 1e-9
 
 
 @given(st.integers(1, 60), policies)
@@ -112,10 +122,10 @@ def test_each_failure_in_a_row_doubles_the_pause_up_to_the_longest(failures: int
     cloud = CloudTimes(policy)
     for number in range(failures):
         cloud.failed(99.0 + number / failures, 99.0 + (number + 1) / failures)
-    pause = cloud.estimate().down_until - 100.0
+    pause = cloud.estimate(0.0).down_until - 100.0
     assert abs(pause - min(policy.longest_backoff, policy.backoff * 2.0 ** min(failures - 1, 30))) < 1e-6
-    cloud.answered(0.01)
-    assert cloud.estimate().down_until == 0.0
+    cloud.answered(0.01, 100.0)
+    assert cloud.estimate(0.0).down_until == 0.0
 
 
 @given(st.lists(st.floats(0.1, 1.0), min_size=1, max_size=50), policies)
@@ -125,16 +135,16 @@ def test_calls_that_fail_together_are_one_failure(ends: list[float], policy: Pol
     for end in sorted(ends):
         cloud.failed(0.0, end)
     first = min(policy.longest_backoff, policy.backoff)
-    assert abs(cloud.estimate().down_until - (min(ends) + first)) < 1e-6
+    assert abs(cloud.estimate(0.0).down_until - (min(ends) + first)) < 1e-6
 
 
 def test_after_a_pause_one_call_tries_the_cloud_and_the_others_wait_for_it() -> None:
     """And no longer than that call can last; a cloud that never failed is asked by all."""
     cloud = CloudTimes(Policy(backoff=1.0))
     cloud.asked(5.0)
-    assert cloud.estimate().down_until == 0.0
+    assert cloud.estimate(0.0).down_until == 0.0
     cloud.failed(5.0, 6.0)
     cloud.asked(9.0)
-    assert cloud.estimate().down_until == 9.0
-    cloud.answered(0.1)
-    assert cloud.estimate().down_until == 0.0
+    assert cloud.estimate(0.0).down_until == 9.0
+    cloud.answered(0.1, 9.0)
+    assert cloud.estimate(0.0).down_until == 0.0
