@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import exp, log
 
 from edge_runtime.routing.policy import Estimate, Policy
@@ -17,22 +18,22 @@ class LocalTimes:
     """How long the local model has taken lately, by the size of its input. Runs may end on several threads at once."""
 
     def __init__(self) -> None:
-        # A ring that is written in place: a thread that reads it meanwhile sees the old run or the new one.
-        self._seen: list[tuple[int, float]] = []
-        self._next = 0
+        self._seen: deque[tuple[int, float]] = deque(maxlen=WINDOW)
 
     def observe(self, size: int, seconds: float) -> None:
         """A run over `size` bytes of input took `seconds`."""
-        if len(self._seen) < WINDOW:
-            self._seen.append((size, seconds))
-        else:
-            self._next = (self._next + 1) % WINDOW
-            self._seen[self._next - 1] = (size, seconds)
+        self._seen.append((size, seconds))
 
     def estimate(self, size: int) -> Estimate:
-        """The slowest recent run, scaled up for an input that is larger than the one it had."""
-        slowest = max((seconds * max(1.0, size / max(1, seen)) for seen, seconds in self._seen), default=None)
-        return Estimate("local", slowest)
+        """The slowest recent run, scaled up for an input that is larger than all of them; typical is the median of those
+        over inputs that were no smaller."""
+        seen = self._seen.copy()  # in one step: other threads go on appending
+        if not seen:
+            return Estimate("local", None)
+        largest, _ = max(seen)
+        slowest = max(seconds for _, seconds in seen) * max(1.0, size / max(1, largest))
+        alike = sorted(seconds for over, seconds in seen if over >= size)
+        return Estimate("local", slowest, typical=alike[len(alike) // 2] if alike else slowest)
 
 
 class CloudTimes:

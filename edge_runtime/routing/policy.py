@@ -36,6 +36,8 @@ class Estimate(msgspec.Struct, frozen=True):
     """How long an answer takes: of the cloud what is typical, of the local model what is safe. None: nothing is known."""
     down_until: float = 0.0
     """It failed: leave it alone until then."""
+    typical: float | None = None
+    """Of the local model: how long most answers take, where one slow run makes `seconds` longer than that."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -63,15 +65,22 @@ def plan(budget: float | None, local: Estimate | None, cloud: Estimate | None, p
         return Plan("cloud", "there is no local variant", give_up=limit)
     if cloud.down_until > now:
         return Plan("local", f"the cloud failed; it is asked again in {cloud.down_until - now:.1f} s")
-    needed = (local.seconds or 0.0) * policy.margin + policy.guard
     if cloud.seconds is not None and cloud.seconds > limit - policy.guard:
         return Plan("local", f"the cloud needs about {cloud.seconds * 1e3:.0f} ms, over the budget of {limit * 1e3:.0f} ms")
     predicted = "untried" if cloud.seconds is None else f"predicted {cloud.seconds * 1e3:.0f} ms"
     if budget is None:
         return Plan("cloud", f"no budget; the cloud is {predicted}", hold=limit, give_up=limit)
-    hold = budget - needed
+    hold = _latest_start(budget, local.seconds or 0.0, policy)
     if hold > 0:
         return Plan("cloud", f"cloud {predicted} of {budget * 1e3:.0f} ms", hold=hold, give_up=budget)
     if local.seconds is not None and local.seconds + policy.guard > budget and cloud.seconds is not None:
-        return Plan("cloud", f"cloud {predicted}; the local model needs {local.seconds * 1e3:.0f} ms", give_up=budget)
+        # It may have been one stall: a cloud that is late all the same leaves the local model its usual time.
+        usual = _latest_start(budget, local.typical or local.seconds, policy)
+        reason = f"cloud {predicted}; the local model may need {local.seconds * 1e3:.0f} ms"
+        return Plan("cloud", reason, hold=usual if usual > 0 else None, give_up=budget)
     return Plan("local", f"the local model needs all of the budget of {budget * 1e3:.0f} ms")
+
+
+def _latest_start(budget: float, seconds: float, policy: Policy) -> float:
+    """When a local run that takes so long must start to make the budget."""
+    return budget - seconds * policy.margin - policy.guard

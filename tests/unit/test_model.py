@@ -136,6 +136,20 @@ def test_a_call_that_waited_for_a_thread_is_planned_with_what_is_left_of_its_bud
     assert asked.infer(X, budget=30.0).target == "cloud"
 
 
+def test_one_slow_local_run_does_not_leave_a_later_call_without_an_answer() -> None:
+    """The cloud answers until it stalls; the local model is still there, quick again as it mostly is."""
+    session, remote = PythonSession(), ScriptedRemote()
+    asked = model(session, remote, Policy(backoff=0.0, guard=0.3))
+    session.delay, remote.failure = 1.2, UnreachableError("no link")
+    assert asked.infer(X, budget=5.0).target == "local"
+    session.delay, remote.failure = 0.0, None
+    assert asked.infer(X, budget=30.0).target == "cloud"
+    remote.delay = 60.0
+    result = asked.infer(X, budget=1.0)
+    assert result.target == "local"
+    assert result.met
+
+
 class BrokenSession(PythonSession):
     """An engine that fails on every run but the warm-up's."""
 

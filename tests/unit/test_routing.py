@@ -75,6 +75,27 @@ def test_a_local_model_that_is_too_slow_leaves_the_call_to_a_cloud_that_fits() -
     assert (chosen.target, chosen.hold) == ("cloud", None)
 
 
+def test_one_slow_run_does_not_take_the_local_model_out_of_reach() -> None:
+    """A cloud that is late leaves it the time that it usually needs."""
+    local = LocalTimes()
+    for seconds in (0.01, 2.0, 0.01, 0.01):
+        local.observe(100, seconds)
+    chosen = plan(0.2, local.estimate(100), Estimate("cloud", 0.05), Policy(guard=0.005, margin=1.25), 0.0)
+    assert chosen.target == "cloud"
+    assert chosen.hold is not None
+    assert abs(chosen.hold - (0.2 - 0.0125 - 0.005)) < 1e-12
+
+
+def test_runs_over_small_inputs_do_not_say_that_a_large_one_is_quick_or_slow() -> None:
+    """What is scaled is the run over the largest input; what is typical comes from inputs that were no smaller."""
+    local = LocalTimes()
+    for size, seconds in ((1, 0.01), (1000, 0.1), (1, 0.01), (1, 0.01)):
+        local.observe(size, seconds)
+    assert local.estimate(1000) == Estimate("local", 0.1, typical=0.1)
+    assert local.estimate(1) == Estimate("local", 0.1, typical=0.01)
+    assert local.estimate(2000) == Estimate("local", 0.2, typical=0.2)
+
+
 def test_only_one_target_needs_no_decision() -> None:
     """Without a cloud everything stays here; without a local variant everything goes out."""
     assert plan(0.1, Estimate("local", 9.0), None, Policy(), 0.0).target == "local"
