@@ -30,7 +30,7 @@ STATUS: tuple[tuple[type[EdgeError], int], ...] = (
 """The first that matches gives the status. A RefusedError carries its own: 413 too large, 503 overloaded."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
-_LONGEST = 2000  # characters of somebody else's message that are repeated
+_LONGEST = 2000  # characters of a message that are told, or repeated
 
 
 class _Body(msgspec.Struct):
@@ -46,7 +46,7 @@ def encode_error(error: EdgeError) -> tuple[int, Message]:
             headers[RETRY_AFTER] = str(max(1, math.ceil(error.retry_after)))  # HTTP knows whole seconds only
     else:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
-    text = str(error) or type(error).__name__
+    text = (str(error) or type(error).__name__)[:_LONGEST]  # it may repeat a name as long as the request
     return status, Message(msgspec.json.encode({"error": text.encode(errors="replace").decode()}), headers)
 
 

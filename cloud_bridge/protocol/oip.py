@@ -57,6 +57,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+_LONGEST = 10**15
+"""Microseconds of a `timeout` that make a difference: JSON's integers may be longer than any float."""
+
 _TOLD = ("edge_engine", "edge_device", "edge_variant", "edge_seconds")
 """The parameters of a response that say what ran it, and the seconds from having the request to having the answer."""
 
@@ -147,7 +150,8 @@ def decode_request(message: Message, limits: Limits = LIMITS, signature: Signatu
         raise ProtocolError("an output is asked for twice")
     timeout = whole(parameters, "timeout")
     if timeout:  # microseconds; the protocol says "no limit" with 0
-        budget = timeout / 1e6 if budget is None else min(budget, timeout / 1e6)
+        seconds = min(timeout, _LONGEST) / 1e6
+        budget = seconds if budget is None else min(budget, seconds)
     return InferRequest(inputs, request.id or "", outputs, binary, budget, accept)
 
 

@@ -37,10 +37,11 @@ def count(name: str, shape: list[int], kind: str, limits: Limits) -> int:
     if len(shape) > limits.rank:
         raise ProtocolError(f"tensor {name!r} has {len(shape)} dimensions; at most {limits.rank} are accepted")
     if any(size < 0 for size in shape):
-        raise ProtocolError(f"tensor {name!r} has a negative size in its shape {shape}")
+        raise ProtocolError(f"tensor {name!r} has a negative size in its shape")
     elements = prod(shape)
-    if elements > limits.elements:
-        raise ProtocolError(f"tensor {name!r} has {elements} elements; at most {limits.elements} are accepted")
+    # Each size by itself too: beside a zero any other would pass. None is told: these integers have no end.
+    if max(elements, *shape, 0) > limits.elements:
+        raise ProtocolError(f"tensor {name!r} has too many elements; at most {limits.elements} are accepted")
     return elements
 
 

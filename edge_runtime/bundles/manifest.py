@@ -19,7 +19,7 @@ FORMATS = ("onnx", "tflite", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,3}([-+][A-Za-z0-9.-]{1,32})?")
+_VERSION = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18}){0,3}([-+][A-Za-z0-9.-]{1,32})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -158,12 +158,12 @@ def encode(manifest: Manifest) -> bytes:
 def check_name(name: str) -> str:
     """The name, if it can be a model's (and a folder's, and a topic's)."""
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"model name {name!r}: use a-z, 0-9, _ and -, starting with a letter or digit, at most 64")
+        raise ManifestError(f"model name {name[:80]!r}: use a-z, 0-9, _ and -, starting with a letter or digit, at most 64")
     return name
 
 
 def check_version(version: str) -> str:
     """The version, if it can be one: "1", "1.2.0", "2.1-rc1"."""
     if not _VERSION.fullmatch(version):
-        raise ManifestError(f"version {version!r}: use numbers with dots, like 1.2.0, with an optional -tag")
+        raise ManifestError(f"version {version[:80]!r}: use numbers with dots, like 1.2.0, with an optional -tag")
     return version

@@ -42,6 +42,7 @@ def test_same_value_same_bytes() -> None:
         ({"name": "A"}, "model name"),
         ({"version": "latest"}, "version"),
         ({"version": "1/2"}, "version"),
+        ({"version": "9" * 300}, "version"),
         ({"sizes": {}}, "typical size"),
         ({"sizes": {"N": 0}}, "smaller than 1"),
         ({"partner": "UP"}, "model name"),

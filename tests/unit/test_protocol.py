@@ -235,8 +235,12 @@ class TestRefused:
         [
             (tensor([1, 2], datatype="FP99"), "no datatype"),
             (tensor([1, 2], shape=[-2]), "negative"),
+            (tensor([], shape=[0, 10**30]), "too many elements"),
+            (tensor([], shape=[0, 1 << 29], datatype="BYTES"), "too many elements"),
+            (tensor(shape=[0, 10**30], binary_data_size=0), "too many elements"),
             (tensor([1, 2], shape=[1] * 9), "9 dimensions"),
-            (tensor([1, 2], shape=[1 << 40, 1 << 40]), "elements"),
+            (tensor([1, 2], shape=[1 << 20, 1 << 20]), "elements"),
+            (tensor([1, 2], shape=[10**4000, 10**4000]), "too many elements"),
             (tensor([1, 2, 3]), "3 elements"),
             (tensor([]), "elements|shape"),
             (tensor(), "data"),
@@ -294,6 +298,11 @@ class TestRefused:
     def test_document(self, document: Any, words: str) -> None:
         """A document of the wrong form, or one that asks for what is not done here."""
         assert_refused(text(document), words)
+
+    def test_timeout_past_any_float(self) -> None:
+        """A timeout of hundreds of digits is a long budget, not a defect."""
+        request = oip.decode_request(text({"inputs": [], "parameters": {"timeout": 10**400}}))
+        assert request.budget == 1e9
 
     @pytest.mark.parametrize("length", ["-1", "x", "", "1.5", "0x10", "99999999999999999999", "1000", "+2", " 2"])
     def test_length_of_the_json(self, length: str) -> None:
@@ -436,6 +445,11 @@ class TestErrors:
         """A message that is not proper text, a file's odd name for one, does not break the answer."""
         _, message = oip.encode_error(EdgeError("odd \udcff name"))
         assert b"odd ? name" in bytes(message.body)
+
+    def test_long_message(self) -> None:
+        """An error that repeats a name as long as the request is cut: a wrong request costs no big answer."""
+        _, message = oip.encode_error(EdgeError("x" * 1_000_000))
+        assert len(message.body) < 3000
 
 
 class TestMetadata:

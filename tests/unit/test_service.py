@@ -95,7 +95,10 @@ def test_active_version(start: Start, store: Store) -> None:
     assert versions == ["1.0", "2.0"]
 
 
-@pytest.mark.parametrize(("name", "version"), [("other", None), ("double", "9"), ("../double", None), ("double", "../1.0")])
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("other", None), ("double", "9"), ("double", "9" * 5000), ("../double", None), ("double", "../1.0")],
+)
 def test_not_installed(start: Start, name: str, version: str | None) -> None:
     """What the store does not hold, and what cannot be a name, is 404, called and described."""
     service = start(PythonSession())
