@@ -25,6 +25,7 @@ past the adapter that met them: they arrive as one of these, with the original a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ class RefusedError(RemoteError):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:  # errors cross processes, and an exception's own knows no keywords
+        return partial(type(self), status=self.status, retry_after=self.retry_after), self.args, self.__dict__
 
 
 class LateError(RemoteError, TimeoutError):

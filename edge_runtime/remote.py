@@ -9,7 +9,7 @@ import msgspec
 from edge_runtime.values import Tensors
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, eq=False):
     """One inference asked of a remote."""
 
     model: str
@@ -23,7 +23,7 @@ class Call(msgspec.Struct, frozen=True):
         return sum(array.nbytes for array in self.inputs.values())
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, eq=False):
     """A remote's answer."""
 
     outputs: Tensors

@@ -48,7 +48,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """ "answered", or the error's name and message."""
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, eq=False):
     """The answer to one call, and how it came about."""
 
     outputs: Tensors
