@@ -103,15 +103,13 @@ class _Chunks:
 
 
 def _read(response: httpcore.Response, limit: int) -> Message:
-    chunks: list[bytes] = []
-    size = 0
+    body = bytearray()
     for chunk in response.iter_stream():
-        size += len(chunk)
-        if size > limit:
+        body += chunk
+        if len(body) > limit:
             raise ProtocolError(f"the answer is larger than {limit} bytes")
-        chunks.append(chunk)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-    return Message(b"".join(chunks), headers)
+    return Message(body, headers)
 
 
 def translate(error: Exception, where: str) -> RemoteError:

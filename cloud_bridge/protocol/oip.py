@@ -180,7 +180,8 @@ def check_outputs(request: InferRequest, names: Collection[str]) -> None:
 def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = "") -> Reply:
     """The answer in a message of status 200. `request_id`, when given, must be the answer's.
 
-    What ran it is told by endpoints of this project only; others leave it empty.
+    What ran it is told by endpoints of this project only; others leave it empty. The arrays are the caller's to keep and
+    change: they are views of the body only where it can be written to.
     """
     text, raw = split_body(message, memoryview(expand(message, limits)), limits)
     response = read_json(text, _Response)
@@ -191,7 +192,9 @@ def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = ""
     seconds = told.get(_TOLD[3])
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
         raise ProtocolError(f"parameter {_TOLD[3]} is no number")
-    return Reply(read_tensors(response.outputs, raw, limits), engine, device, variant, seconds)
+    arrays = read_tensors(response.outputs, raw, limits)
+    outputs = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
+    return Reply(outputs, engine, device, variant, seconds)
 
 
 def _requested(output: _Output, default: bool) -> RequestedOutput:

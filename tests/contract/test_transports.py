@@ -66,6 +66,14 @@ def test_answers_and_says_what_ran(remote: Remote) -> None:
     assert 0 < reply.seconds < AMPLE
 
 
+def test_outputs_are_the_caller_s_to_keep_and_change(remote: Remote) -> None:
+    """As those of a local model are: the application must not be able to tell them apart by a crash."""
+    first = send(remote, "double", {"x": pairs()}).result(AMPLE).outputs["y"]
+    first *= 2
+    assert send(remote, "double", {"x": pairs()}).result(AMPLE).outputs["y"].tolist() == [[3.0, 3.0]]
+    assert first.tolist() == [[6.0, 6.0]]
+
+
 def test_every_dtype_bit_for_bit(remote: Remote) -> None:
     """Every dtype goes and comes back as it was, NaN and infinity included."""
     rng = np.random.default_rng(0)
