@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -57,8 +58,8 @@ class _Face:
         return _response(200, Message(b'{"live":true,"ready":true}', {"content-type": "application/json"}))
 
     async def probe(self, request: Request) -> Response:
-        await _body(request, self._service.limits.body)
-        return _response(200, _PROBED)
+        async with self._body(request):
+            return _response(200, _PROBED)
 
     async def model(self, request: Request) -> Response:
         found = await run_in_threadpool(self._service.metadata, *_target(request))
@@ -70,8 +71,10 @@ class _Face:
 
     async def infer(self, request: Request) -> Response:
         received = time.monotonic()
-        body = await _body(request, self._service.limits.body)
-        message = Message(body, _headers(request.headers))
+        async with self._body(request) as body:
+            return await self._infer(request, Message(body, _headers(request.headers)), received)
+
+    async def _infer(self, request: Request, message: Message, received: float) -> Response:
         future = self._service.submit(*_target(request), message, received=received)
         gone = asyncio.ensure_future(request.receive())  # the body was read: what comes now is the disconnect
         answer = asyncio.wrap_future(future)
@@ -85,25 +88,35 @@ class _Face:
             raise RefusedError("the call was dropped: its client left, or the endpoint is stopping", status=503)
         return _answered(answer.result())
 
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytearray]:
+        """The whole body, which has its place among all requests while it is used."""
+        body = bytearray()
+        try:
+            await _read(request, body, self._service)
+            yield body
+        finally:
+            self._service.room.give(len(body))
 
-async def _body(request: Request, limit: int) -> bytearray:
-    """The whole body. RefusedError as soon as it is known to be past the limit, or too slow."""
+
+async def _read(request: Request, body: bytearray, service: Service) -> None:
+    """Read the body to its end. RefusedError as soon as it is known to be past the limit, or too slow."""
+    limit = service.limits.body
     too_large = RefusedError(f"the body is larger than {limit} bytes", status=413)
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large
-    body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
+                if len(body) + len(chunk) > limit:
                     raise too_large
+                service.room.take(len(chunk))
+                body += chunk
     except TimeoutError as error:
         raise RefusedError(f"the body did not arrive within {BODY_SECONDS:.0f} s", status=408) from error
     except ClientDisconnect as error:
         raise RefusedError("the client left before its body was complete", status=400) from error
-    return body
 
 
 def _target(request: Request) -> tuple[str, str | None]:

@@ -112,10 +112,17 @@ class Worker:
         if model == PROBE:
             self._answer(thing, correlation, deadline, Answer(200, Message(b"")))
             return
+        size = len(message.body)
+        try:
+            self._service.room.take(size)
+        except RefusedError as error:
+            self._answer(thing, correlation, deadline, Answer(*encode_error(error)))
+            return
         key = thing, correlation or new_id()
         future = self._service.submit(model, received.properties.get(MODEL_VERSION), message, received=arrived)
         with self._idle:
             self._under_way[key] = future
+        future.add_done_callback(lambda _: self._service.room.give(size))
         future.add_done_callback(lambda done: self._finish(key, correlation, deadline, done))
 
     def _cancel(self, thing: str, correlation: bytes | None) -> None:

@@ -117,6 +117,7 @@ async def _serve(service: Service, listener: socket.socket, ready: Callable[[], 
 def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
+    from cloud_bridge.endpoint.guard import GuardedProtocol
     from cloud_bridge.endpoint.http import app
 
     class Server(uvicorn.Server):
@@ -131,7 +132,7 @@ def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
 
     config = uvicorn.Config(
         app(service),
-        http="httptools",
+        http=GuardedProtocol,
         lifespan="off",
         ws="none",
         access_log=False,

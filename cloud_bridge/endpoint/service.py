@@ -12,6 +12,7 @@ from importlib import metadata
 
 import msgspec
 
+from cloud_bridge.endpoint.room import Room
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
 from edge_runtime.bundles.manifest import check_name, check_version
@@ -22,6 +23,9 @@ from edge_runtime.signature import Check, Signature, input_check
 
 SERVER = oip.ServerMetadata("edge-runtime", metadata.version("edge-runtime"), (oip.BINARY_EXTENSION, oip.PROBE_EXTENSION))
 PLATFORM = "edge_runtime"
+
+HELD = 512 << 20
+"""Bytes that all requests may hold in memory, from their first byte to their answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +60,8 @@ class Service:
 
     `workers` inferences run at once and `waiting` more wait for their turn; one more is refused at once (503). A call
     whose budget is over is refused at the door, and again when its turn comes, without being run (504). Models are opened
-    when they are first asked for, by `opener`; the `models` that were used last are kept open.
+    when they are first asked for, by `opener`; the `models` that were used last are kept open. `room` is for what carries
+    requests here: they take their bytes from it, `held` in all.
     """
 
     def __init__(
@@ -67,11 +72,13 @@ class Service:
         waiting: int = 64,
         models: int = 16,
         limits: Limits = LIMITS,
+        held: int = HELD,
         opener: Callable[[Bundle], Loaded] = open_best,
     ) -> None:
         if min(workers, models) < 1 or waiting < 0:
             raise InputError("a service needs at least 1 worker, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
+        self.room = Room(held)
         self._store = store
         self._opener = opener
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="endpoint")

@@ -26,6 +26,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from cloud_bridge import broker
+from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.service import Answer
 from cloud_bridge.protocol.message import Message
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
@@ -100,7 +101,8 @@ def worker_process(store: Path, url: str) -> Iterator[subprocess.Popen[str]]:
 class HeldService:
     """A service whose answers the test gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: int = 1 << 30) -> None:
+        self.room = Room(held)
         self.asked: queue.Queue[tuple[str, str | None, Message, Future[Answer]]] = queue.Queue()
 
     def submit(self, model: str, version: str | None, message: Message, *, received: float) -> Future[Answer]:

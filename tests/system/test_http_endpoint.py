@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,68 @@ def test_endless_body(alive: Endpoint) -> None:
         except OSError:  # it hung up
             pass
     assert 32 << 20 < sent < 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"GET /", b"a" * 60_000),
+        (b"GET /v2 HTTP/1.1\r\n", b"x: " + b"a" * 60_000 + b"\r\n"),
+        (b"GET /v2 HTTP/1.1\r\nx: ", b"a" * 60_000),
+        (b"POST /v2/health/probe HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: " + b"a" * 60_000 + b"\r\n"),
+        (b"POST /v2/health/probe HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5;", b"a" * 60_000),
+        (b"", b"\r\n" * 30_000),
+        (b"", b"GET /v2 HTTP/1.1\r\nhost: a\r\n\r\n" * 2000),
+    ],
+    ids=["target", "headers", "header", "trailers", "chunk", "blanks", "requests"],
+)
+def test_endless_beside_the_body(alive: Endpoint, start: bytes, piece: bytes) -> None:
+    """What has no end, and is no body, is hung up on after a few megabytes in the kernel's buffers, not collected."""
+    with raw(alive) as sock:
+        sock.sendall(start)
+        sent = 0
+        with suppress(OSError):  # it hung up
+            while sent < 64 << 20:
+                sock.sendall(piece)
+                sent += len(piece)
+    assert sent < 64 << 20
+
+
+def test_trailers_and_small_chunks(alive: Endpoint) -> None:
+    """A body in small pieces with a trailer after it is as good as any."""
+    chunks = b"".join(b"8\r\n" + bytes(8) + b"\r\n" for _ in range(30_000))
+    with raw(alive) as sock:
+        sock.sendall(b"POST /v2/health/probe HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        sock.sendall(chunks + b"0\r\nx: " + b"a" * 1000 + b"\r\n\r\n")
+        assert sock.recv(12) == b"HTTP/1.1 200"
+
+
+def test_room_for_bodies(store: Path) -> None:
+    """When bodies that are arriving hold all the room, one more is refused with 503; one that goes makes room."""
+    service = Service(Store(store), held=1000)
+    with listen("127.0.0.1:0") as listener:
+        server = uvicorn.Server(uvicorn.Config(app(service), lifespan="off", log_level="warning"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+
+        def probe(size: int, sent: int) -> socket.socket:
+            sock = socket.create_connection(listener.getsockname(), timeout=30)
+            sock.sendall(
+                f"POST /v2/health/probe HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n".encode() + bytes(sent)
+            )
+            return sock
+
+        def status(size: int) -> bytes:
+            with probe(size, size) as sock:
+                return sock.recv(12)
+
+        with probe(900, 899):
+            eventually(lambda: status(200) == b"HTTP/1.1 503", "the half body takes its room")
+            assert status(100) == b"HTTP/1.1 200"
+        eventually(lambda: status(1000) == b"HTTP/1.1 200", "it is given back")
+        server.should_exit = True
+        thread.join(30)
+    service.close()
 
 
 def test_body_cut_short(alive: Endpoint) -> None:

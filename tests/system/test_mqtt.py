@@ -505,6 +505,24 @@ def test_a_doubled_request(running: broker.Broker, worker: Worker) -> None:
         assert stranger.heard.empty()
 
 
+def test_room_for_requests(running: broker.Broker, remote: MqttRemote) -> None:
+    """A request for whose bytes there is no room is refused with 503; an answered one makes room for the next."""
+    size = len(encode_request(call(1000)).body)
+    service = HeldService(held=2 * size - 1)
+    worker = Worker(url_of(running), cast("Service", service))
+    worker.start(WAIT)
+    answer = Answer(200, encode_response(InferResponse("double", call().inputs), InferRequest({}, binary=True)))
+    for _ in range(2):
+        first = remote.send(call(1000), deadline=soon())
+        future = service.asked.get(timeout=WAIT)[3]
+        with pytest.raises(RefusedError, match="too many") as refused:
+            remote.send(call(1000), deadline=soon()).result(WAIT)
+        assert refused.value.status == 503
+        future.set_result(answer)
+        assert first.result(WAIT)
+    worker.close()
+
+
 def test_a_budget_that_is_over(running: broker.Broker, worker: Worker) -> None:
     """A request that arrives with no time left gets no inference."""
     message = encode_request(call())
