@@ -53,6 +53,7 @@ class Runtime:
         self._policy = policy
         self._device = device
         self._models: dict[tuple[str, str, str], Model] = {}
+        self._opening = Lock()  # held for as long as a model takes to open; the other one never for long
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
@@ -75,23 +76,19 @@ class Runtime:
         """The model of a bundle that need not be in the store. Otherwise as `model`."""
         manifest = bundle.manifest
         key = (manifest.name, manifest.version, str(bundle.folder))
-        with self._lock:
-            if self._closed:
-                raise InputError("this runtime is closed")
-            if key not in self._models:
-                remote = self._remote if manifest.partner is not None else None
-                loaded = (
-                    open_best(bundle, self._profile, device=self._device) if manifest.variants or remote is None else None
-                )
-                self._models[key] = model = Model(manifest, loaded, remote, self._policy, self._submit)
-                if loaded is not None and remote is not None:
-                    _warm_up(model, loaded)
-            return self._models[key]
+        model = self._models.get(key)
+        if model is None:
+            with self._opening:  # one at a time, and whoever asks for the same one waits for it here
+                self._check_open()
+                model = self._models.get(key) or self._load(bundle)
+                self._models[key] = model
+        return model
 
     def close(self) -> None:
         """Free every session and the connection. Calls under way end first; models of this runtime are unusable after."""
         with self._lock:
             self._closed = True
+        with self._opening:
             models, self._models = list(self._models.values()), {}
         if self._pool is not None:
             self._pool.shutdown()
@@ -107,6 +104,19 @@ class Runtime:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _load(self, bundle: Bundle) -> Model:
+        manifest = bundle.manifest
+        remote = self._remote if manifest.partner is not None else None
+        loaded = open_best(bundle, self._profile, device=self._device) if manifest.variants or remote is None else None
+        model = Model(manifest, loaded, remote, self._policy, self._submit)
+        if loaded is not None and remote is not None:
+            _warm_up(model, loaded)
+        return model
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this runtime is closed")
+
     def _load_profile(self, path: str | Path | None) -> Profile:
         if path is not None:
             return load(Path(path))
@@ -114,8 +124,7 @@ class Runtime:
 
     def _submit(self, call: Callable[[], Result]) -> Future[Result]:
         with self._lock:
-            if self._closed:
-                raise InputError("this runtime is closed")
+            self._check_open()
             if self._pool is None:
                 from concurrent.futures import ThreadPoolExecutor  # here: `infer` alone needs no threads
 

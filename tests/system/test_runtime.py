@@ -1,0 +1,112 @@
+"""A runtime under many threads: models are opened, asked and closed at the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.tiny import SHAPE, tiny_bundle
+from edge_runtime import EdgeError, InputError, Result, Runtime
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Variant
+
+AMPLE = 60.0
+X = {"x": np.zeros(SHAPE, np.float32)}
+
+
+class Gate:
+    """Where a bundle waits in the middle of being opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+
+GATES: dict[str, Gate] = {}
+
+
+class SlowBundle(Bundle, frozen=True):
+    """A bundle whose opening takes as long as its gate is closed."""
+
+    def artifact(self, variant: Variant) -> Path:
+        gate = GATES[str(self.folder)]
+        gate.reached.set()
+        assert gate.opened.wait(AMPLE)
+        return super().artifact(variant)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[SlowBundle]:
+    bundle = tiny_bundle(tmp_path / "slow")
+    gate = GATES[str(bundle.folder)] = Gate()
+    yield SlowBundle(bundle.manifest, bundle.folder)
+    gate.opened.set()
+    del GATES[str(bundle.folder)]
+
+
+def test_a_model_that_is_being_opened_keeps_no_open_one_waiting(slow: SlowBundle, tmp_path: Path) -> None:
+    """Opening takes seconds, and a budget is milliseconds."""
+    quick = tiny_bundle(tmp_path / "quick")
+    with ThreadPoolExecutor() as pool, Runtime(None, device="onnx") as runtime:
+        runtime.open(quick)
+        opening = pool.submit(runtime.open, slow)
+        gate = GATES[str(slow.folder)]
+        try:
+            assert gate.reached.wait(AMPLE)
+            asked: list[Callable[[], Result]] = [
+                lambda: runtime.open(quick).infer(X),
+                lambda: runtime.open(quick).submit(X).result(),
+            ]
+            answers = [pool.submit(each).result(AMPLE) for each in asked]
+        finally:
+            gate.opened.set()
+        assert [answer.target for answer in answers] == ["local", "local"]
+        assert opening.result(AMPLE).infer(X).target == "local"
+
+
+def test_a_runtime_that_is_closed_meanwhile_leaves_nothing_open(slow: SlowBundle) -> None:
+    """A model whose opening ends after that is unusable, like all others, and so is the runtime."""
+    runtime = Runtime(None, device="onnx")
+    gate = GATES[str(slow.folder)]
+    with ThreadPoolExecutor() as pool:
+        opening = pool.submit(runtime.open, slow)
+        assert gate.reached.wait(AMPLE)
+        closing = pool.submit(runtime.close)
+        gate.opened.set()
+        closing.result(AMPLE)
+        with pytest.raises(EdgeError):
+            opening.result(AMPLE).infer(X)
+    with pytest.raises(InputError, match="closed"):
+        runtime.open(slow)
+
+
+@pytest.mark.parametrize("device", ["onnx", "openvino", "tflite"])
+def test_closing_in_the_middle_of_calls_ends_them_with_an_answer_or_an_error_of_the_tree(
+    device: str, tmp_path: Path
+) -> None:
+    """Never with another error, a wrong answer, or none."""
+    runtime = Runtime(None, device=device)
+    model = runtime.open(tiny_bundle(tmp_path / "tiny"))
+    started = threading.Barrier(5)
+
+    def ask() -> int:
+        started.wait(AMPLE)
+        for turn in range(100_000):
+            try:
+                x = {"x": np.full(SHAPE, turn, np.float32)}
+                assert (model.infer(x).outputs["y"] == turn + 1).all()
+            except EdgeError:
+                return turn
+        raise AssertionError("the runtime was closed, and the model still answers")
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        started.wait(AMPLE)
+        assert model.submit(X).result(AMPLE).target == "local"
+        runtime.close()
+        for each in asking:
+            each.result(AMPLE)
