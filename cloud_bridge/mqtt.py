@@ -228,6 +228,7 @@ class Link:
 
 def _tune(link: Any) -> None:
     if link.fileno() >= _SELECTABLE:
+        link.close()  # paho forgets it
         raise OSError(
             f"this process has over {_SELECTABLE} open files, more than paho-mqtt can wait for: close some, "
             "or connect before you open them"
