@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from threading import TIMEOUT_MAX
 from time import monotonic
 
 from edge_runtime.backends.base import Stream
@@ -75,9 +75,15 @@ class ModelStream:
 
 
 def check_budget(budget: float | None) -> None:
-    """Raise InputError for what is no duration."""
-    if budget is not None and not (isfinite(budget) and budget > 0):
-        raise InputError(f"a budget of {budget!r} s: give a positive number of seconds, or None for no limit")
+    """Raise InputError for what is no duration, or a longer one than a thread can wait."""
+    if budget is None:
+        return
+    try:
+        right = 0.0 < budget <= TIMEOUT_MAX and budget is not True
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise InputError(f"a budget of {repr(budget)[:40]} s: give a positive number of seconds, or None for no limit")
 
 
 def _nbytes(array: Array) -> int:

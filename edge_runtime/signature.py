@@ -40,6 +40,8 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for size in self.shape:
             if size == "" or (isinstance(size, int) and not 0 < size <= MAX_ELEMENTS):
                 raise ManifestError(f"tensor {self.name!r}: {size!r} is no dimension; give a size >= 1 or a name")
+        if prod(size for size in self.shape if isinstance(size, int)) > MAX_ELEMENTS:
+            raise ManifestError(f"tensor {self.name!r} has over {MAX_ELEMENTS} elements; at most so many are accepted")
 
     @property
     def fixed(self) -> tuple[int, ...] | None:
@@ -112,7 +114,7 @@ def input_check(specs: Iterable[TensorSpec]) -> Check:
         for spec, name, dtype, fixed, finite in rows:
             try:
                 array = inputs[name]
-                right = array.dtype == dtype and array.shape == fixed
+                right = array.dtype == dtype and array.shape == fixed and isinstance(array, np.ndarray)
             except (KeyError, AttributeError, TypeError, IndexError):
                 raise _explain(inputs, [row[0] for row in rows]) from None
             if not right:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from pathlib import PurePosixPath
 
 import msgspec
 
 from edge_runtime.errors import ManifestError
-from edge_runtime.signature import Signature
+from edge_runtime.signature import MAX_ELEMENTS, Signature
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -123,6 +124,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ManifestError(f"no typical size is given for dimension {', '.join(sorted(unsized))}: add it to `sizes`")
         if any(size < 1 for size in self.sizes.values()):
             raise ManifestError("a typical size is smaller than 1")
+        for spec in self.signature.inputs:
+            if prod(spec.sized(self.sizes)) > MAX_ELEMENTS:
+                raise ManifestError(f"at its typical sizes tensor {spec.name!r} has over {MAX_ELEMENTS} elements")
 
     @property
     def files(self) -> tuple[File, ...]:

@@ -45,6 +45,7 @@ def test_same_value_same_bytes() -> None:
         ({"version": "9" * 300}, "version"),
         ({"sizes": {}}, "typical size"),
         ({"sizes": {"N": 0}}, "smaller than 1"),
+        ({"sizes": {"N": 1 << 40}}, "at its typical sizes"),
         ({"partner": "UP"}, "model name"),
         ({"signature": {"inputs": [], "outputs": []}}, "at least one input"),
         ({"variants": 3}, "variants"),

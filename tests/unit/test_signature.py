@@ -134,6 +134,19 @@ def test_inputs_that_are_no_mapping(inputs: Any) -> None:
         input_check([X])(inputs)
 
 
+class Lookalike:
+    """Another library's array, that says the same of itself as a numpy array."""
+
+    dtype, shape = np.dtype(np.float32), (1, 4)
+
+
+@pytest.mark.parametrize("finite", [False, True])
+def test_what_only_looks_like_an_array(finite: bool) -> None:
+    """An engine takes numpy arrays: what has the right dtype and shape and is none is refused before it gets there."""
+    with pytest.raises(InputError, match="'x' is a Lookalike"):
+        input_check([TensorSpec("x", "float32", (1, 4), finite)])({"x": Lookalike()})  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize(
     ("name", "dtype", "shape", "told"),
     [
@@ -143,6 +156,7 @@ def test_inputs_that_are_no_mapping(inputs: Any) -> None:
         ("x", "float32", (0,), "0 is no dimension"),
         ("x", "float32", (-1,), "-1 is no dimension"),
         ("x", "float32", ("",), "'' is no dimension"),
+        ("x", "float32", (1 << 20, "N", 1 << 20), "elements"),
     ],
 )
 def test_specs_that_cannot_be(name: str, dtype: str, shape: tuple[int | str, ...], told: str) -> None:
