@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from copy import copy
 from typing import TypeAlias
 
 from cloud_bridge.client.connection import Connection
@@ -38,6 +39,8 @@ class HttpCall:
             self._settle(error)
         except Exception as error:  # noqa: BLE001 - a defect must end this one call, not leave its caller waiting
             self._settle(ProtocolError(f"the client failed in an unforeseen way: {error!r}"))
+        finally:
+            del self, work  # an error holds this frame, and this call the error
 
     def result(self, timeout: float) -> Reply:
         """The answer; see the port."""
@@ -46,7 +49,7 @@ class HttpCall:
                 raise LateError(f"no answer from {self._name} within {timeout * 1e3:.0f} ms")
             self.give_up(LateError(f"no answer from {self._name} before the deadline"))
         if isinstance(self._outcome, EdgeError):
-            raise self._outcome
+            raise copy(self._outcome) from self._outcome.__cause__  # a raised error holds its caller's frames
         assert self._outcome is not None  # noqa: S101 - it is set before the event is
         return self._outcome
 

@@ -154,6 +154,7 @@ class HttpRemote:
             call.run(connection)
             with self._lock:
                 self._under_way.discard(call)
+            del call  # and with it the answer, which this thread would keep until the next call
         connection.close()
 
     def _infer(self, connection: Connection, transfer: Transfer, call: Call) -> Reply:

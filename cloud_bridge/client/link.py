@@ -106,9 +106,12 @@ class Link(httpcore.NetworkBackend):
                 raise
             else:
                 return _Stream(self, sock)
-        if isinstance(failure, TimeoutError):
-            raise httpcore.ConnectTimeout(f"{host}:{port} did not accept a connection in time") from failure
-        raise httpcore.ConnectError(str(failure or f"{host} has no address")) from failure
+        try:
+            if isinstance(failure, TimeoutError):
+                raise httpcore.ConnectTimeout(f"{host}:{port} did not accept a connection in time") from failure
+            raise httpcore.ConnectError(str(failure or f"{host} has no address")) from failure
+        finally:
+            del failure  # it holds this frame, and all that called it
 
     def time(self, late: type[Exception]) -> float:
         """Seconds left to the transfer at work; `late` when there are none."""

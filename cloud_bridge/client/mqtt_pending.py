@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import Protocol, cast
 
 from cloud_bridge.letter import STATUS, Letter, Received
@@ -56,7 +57,10 @@ class MqttPending:
             outcome = self._outcome
         if isinstance(outcome, Reply):
             return outcome
-        raise cast("RemoteError", outcome)
+        error = cast("RemoteError", outcome)
+        # A copy: a raised error holds the frames that it came through and with them the tensors, and one error may end
+        # the calls of many threads.
+        raise copy(error) from error.__cause__
 
     def cancel(self) -> int:
         """Give the call up; the bytes of its request that had left. See `Link.take_back` for how they are counted."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from edge_runtime.errors import CancelledError, LateError, RefusedError, RemoteE
 from edge_runtime.remote import Call, Pending, Remote
 from edge_runtime.values import Array
 from tests.contract.transports import TRANSPORTS, Transport
+from tests.endpoint import eventually
 from tests.onnx_store import KINDS, write_store
 
 AMPLE = 30.0
@@ -72,6 +76,27 @@ def test_outputs_are_the_caller_s_to_keep_and_change(remote: Remote) -> None:
     first *= 2
     assert send(remote, "double", {"x": pairs()}).result(AMPLE).outputs["y"].tolist() == [[3.0, 3.0]]
     assert first.tolist() == [[6.0, 6.0]]
+
+
+def test_a_call_that_has_ended_lets_go_of_its_tensors(transport: Transport, remote: Remote) -> None:
+    """At once, however it ended: they may be large, and the garbage collector comes when it likes."""
+
+    def ask(remote: Remote, model: str) -> list[weakref.ref[Array]]:
+        array = pairs()
+        kept = [weakref.ref(array)]
+        with contextlib.suppress(RefusedError, UnreachableError):
+            kept.append(weakref.ref(send(remote, model, {"x": array}).result(AMPLE).outputs["y"]))
+        return kept
+
+    gc.disable()
+    try:
+        nobody = connect(transport.nobody())
+        kept = ask(remote, "double") + ask(remote, "no_such_model") + ask(nobody, "double")
+        nobody.close()
+        assert len(kept) == 4
+        eventually(lambda: all(array() is None for array in kept), "tensors of calls that have ended are still there", 10.0)
+    finally:
+        gc.enable()
 
 
 def test_every_dtype_bit_for_bit(remote: Remote) -> None:
