@@ -143,7 +143,9 @@ def connect(url: str) -> Remote:
             remote: Remote = entry.load()(url)
             return remote
     known = ", ".join(sorted({entry.name for entry in registered})) or "none"
-    raise InputError(f"no installed package serves {scheme!r} URLs (known schemes: {known})")
+    # Only what stands before "://" is repeated: without it, all may be a secret.
+    told = f"{scheme[:20]!r} URLs" if "://" in url else "a URL without a scheme"
+    raise InputError(f"no installed package serves {told} (known schemes: {known})")
 
 
 def _warm_up(model: Model, loaded: Loaded) -> None:

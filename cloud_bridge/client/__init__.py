@@ -21,4 +21,5 @@ def connect(url: str) -> Remote:
         with required("a cloud over MQTT"):
             from cloud_bridge.client.mqtt import MqttRemote
         return MqttRemote(url)
-    raise InputError(f"{scheme[:20]!r} is no scheme of a cloud's URL: use http://, https://, mqtt:// or mqtts://")
+    told = repr(scheme[:20]) if separator else "what has no scheme"  # which may be a secret
+    raise InputError(f"{told} is no cloud's URL: use http://, https://, mqtt:// or mqtts://")

@@ -233,8 +233,8 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise InputError(f"this is no URL: {error}") from error
+    except ValueError:  # its message may repeat a part of the password
+        raise InputError("this is no URL: write user and password with %, the port in digits") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise InputError("a cloud over HTTP has a URL like https://cloud.example:8000")
     if parts.query or parts.fragment:

@@ -52,8 +52,10 @@ class Address(msgspec.Struct, frozen=True):
             parts = urlsplit(url)
             port = parts.port
             query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError as error:
-            raise InputError(f"{_hide(url)!r} is no URL of an MQTT broker: {error}") from None
+        except ValueError:  # its message may repeat a part of the password
+            raise InputError(
+                f"{_hide(url)!r} is no URL of an MQTT broker: write user, password and options with %, the port in digits"
+            ) from None
         host = parts.hostname or ""
         if parts.scheme not in _PORTS or not _is_host(host) or port == 0 or parts.fragment:
             raise InputError(f"{_hide(url)!r} is no URL of an MQTT broker; write mqtt://host:1883/{ROOT} or mqtts://host")
@@ -167,4 +169,5 @@ def _is_host(host: str) -> bool:
 
 
 def _hide(url: str) -> str:
-    return re.sub(r"//[^/?#]*@", "//...@", url)[:200]
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    return f"{scheme}{separator}{'...@' * ('@' in rest)}{rest.rpartition('@')[2]}"[:200]
