@@ -112,9 +112,13 @@ class Link:
         if leaving and last is None:  # a goodbye would wait behind a letter that nobody wants any more
             self._shut_down()
         # paho joins its thread, which may be in the middle of connecting to a host that does not answer.
-        stopper = threading.Thread(target=self._client.loop_stop, name="mqtt-stop", daemon=True)
+        stopper = threading.Thread(target=self._stop, name="mqtt-stop", daemon=True)
         stopper.start()
         stopper.join(2.0)
+
+    def _stop(self) -> None:
+        self._client.loop_stop()
+        self._client._reset_sockets()  # it would close those that wake its thread when it is collected, not before
 
     def _make_client(self, client_id: str, will: Letter | None) -> Client:
         client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
