@@ -60,6 +60,8 @@ def start(
     it does not come up.
     """
     _check_loopback(host)
+    if not 0 <= port <= 65535:
+        raise InputError(f"{port} is no port: give one from 1 to 65535, or 0 for a free one")
     if kind is not None and kind not in get_args(Kind):
         raise InputError(f"no broker is called {kind!r}; known are {', '.join(get_args(Kind))}")
     chosen = next((k for k in ((kind,) if kind else get_args(Kind)) if find(k)), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from cloud_bridge.extra import required
-from edge_runtime.cli.shell import command_parser, run_command, subcommand
+from edge_runtime.cli.shell import command_parser, run_command, seconds, subcommand
 from edge_runtime.errors import InputError
 
 
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "health", "ask whether an endpoint takes calls", "cloud-bridge health http://127.0.0.1:8000"
     )
     health.add_argument("url", metavar="URL")
-    health.add_argument("--timeout", type=float, default=3.0, metavar="SECONDS")
+    health.add_argument("--timeout", type=seconds, default=3.0, metavar="TIME", help="wait so long (default: 3s)")
     health.add_argument("--json", action="store_true", help="print JSON")
     health.set_defaults(command=_health)
     return parser

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,11 +79,11 @@ def read_inputs(given: Sequence[str], bundle: Bundle) -> dict[str, Array]:
         name, separator, file = text.partition("=")
         try:
             loaded: Any = np.load(file if separator else text, allow_pickle=False)
-            if isinstance(loaded, np.ndarray) != bool(separator):
-                raise InputError(f"--input {text}: write NAME=FILE.npy for one array, or FILE.npz for named ones")
-            inputs.update({name: loaded} if separator else dict(loaded))
-        except (OSError, ValueError, EOFError) as error:
+            inputs.update({name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded))
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"--input {text}: {error}") from error
+        if isinstance(loaded, np.ndarray) != bool(separator):
+            raise InputError(f"--input {text}: write NAME=FILE.npy for one array, or FILE.npz for named ones")
     if not inputs:
         wanted = ", ".join(f"{s.name} {s.dtype} [{', '.join(map(str, s.shape))}]" for s in bundle.manifest.signature.inputs)
         raise InputError(f"no --input was given; {bundle.manifest.name} takes {wanted}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,15 +42,29 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
     arguments = parser.parse_args(argv)
     try:
         command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
+        status = command(arguments)
+        print(end="", flush=True)  # while what goes wrong with it can still be told
     except EdgeError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
-        sys.stderr.close()
+        _drop_output()
         return 0
+    except OSError as error:  # a file's is an error of the tree: this is standard output's, on a full disk
+        _drop_output()
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    else:
+        return status
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: the interpreter would try once more as it ends, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def command_parser(program: str, description: str) -> tuple[argparse.ArgumentParser, Commands]:
@@ -74,7 +89,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def resolve(text: str, store: Path) -> Bundle:
     """The bundle that a command line names: a folder that holds one, or NAME[@VERSION] in the store."""
-    if (Path(text) / "manifest.json").is_file():
+    if os.path.isfile(Path(text) / "manifest.json"):  # which takes text that can be no path for a no
         return read_bundle(Path(text))
     name, _, version = text.partition("@")
     try:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_runtime.bundles.store import Store
+from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.cli.shell import Commands, add_store, subcommand, table
 from edge_runtime.errors import InputError
 
@@ -30,6 +30,8 @@ def add(commands: Commands) -> None:
     rollback = subcommand(commands, "rollback", "go back to the version active before", "edge-runtime rollback ppocr_det")
     rollback.add_argument("name", metavar="NAME")
     rollback.set_defaults(command=_rollback)
+    for command in (install, activate, rollback):
+        command.add_argument("--json", action="store_true", help="print JSON")
     for command in (shown, install, activate, rollback):
         add_store(command)
 
@@ -66,21 +68,28 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    bundle = Store(arguments.store, create=True).install(arguments.source, activate=not arguments.no_activate)
-    print(f"{bundle.manifest.name} {bundle.manifest.version} is installed{'' if arguments.no_activate else ' and active'}")
-    return 0
+    store = Store(arguments.store, create=True)
+    bundle = store.install(arguments.source, activate=not arguments.no_activate)
+    return _told(arguments, store, bundle, "installed" if arguments.no_activate else "installed and active")
 
 
 def _activate(arguments: argparse.Namespace) -> int:
     name, _, version = arguments.bundle.partition("@")
     if not version:
         raise InputError("say which version: NAME@VERSION")
-    bundle = Store(arguments.store).activate(name, version)
-    print(f"{bundle.manifest.name} {bundle.manifest.version} is active")
-    return 0
+    store = Store(arguments.store)
+    return _told(arguments, store, store.activate(name, version), "active")
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    bundle = Store(arguments.store).rollback(arguments.name)
-    print(f"{bundle.manifest.name} {bundle.manifest.version} is active")
+    store = Store(arguments.store)
+    return _told(arguments, store, store.rollback(arguments.name), "active")
+
+
+def _told(arguments: argparse.Namespace, store: Store, bundle: Bundle, done: str) -> int:
+    name, version = bundle.manifest.name, bundle.manifest.version
+    if arguments.json:
+        print(json.dumps({"name": name, "version": version, "active": store.active(name) == version}, indent=2))
+    else:
+        print(f"{name} {version} is {done}")
     return 0

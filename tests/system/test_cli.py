@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -110,6 +111,10 @@ def test_a_missed_budget_is_exit_status_1(tiny: Path, x: Path) -> None:
         (("run", "TINY", "--input", "x=X", "--budget=-1s"), 2, "no time above zero"),
         (("run", "TINY", "--input", "x=X", "--device", "onnx:GPU"), 4, "onnx:GPU"),
         (("run", "TINY", "--input", "x=X", "--cloud", "ftp://x"), 2, "ftp"),
+        (("run", "TINY", "--input", "cut.npz"), 2, "--input cut.npz: File is not a zip file"),
+        (("run", "TINY", "--input", "x=huge.npy"), 2, "--input x=huge.npy: Unable to allocate"),
+        (("run", "TINY", "--input", "X"), 2, "write NAME=FILE.npy"),
+        (("run", "n" * 5000, "--input", "x=X"), 3, "nnnn"),
         (("run", "no_such_model", "--input", "x=X"), 3, "no_such_model"),
         (("bench", "no_such_model"), 3, "no_such_model"),
         (("install", "no/such/folder"), 3, "no/such/folder"),
@@ -118,13 +123,37 @@ def test_a_missed_budget_is_exit_status_1(tiny: Path, x: Path) -> None:
     ],
 )
 def test_what_goes_wrong_is_one_line_and_an_exit_status(
-    tiny: Path, x: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str
+    tiny: Path, x: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], status: int, says: str
 ) -> None:
     """Input 2, bundle 3, engine 4: and never a traceback."""
     (tmp_path / "store").mkdir()
+    (tmp_path / "cut.npz").write_bytes(b"PK\3\4 and no more")
+    with (tmp_path / "huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 45,)})
+    monkeypatch.chdir(tmp_path)
     given = [a.replace("TINY", str(tiny)).replace("X", str(x)) if a.endswith(("TINY", "X")) else a for a in arguments]
     said = edge(*given, "--store", tmp_path / "store", status=status)
     assert says in said
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(("where", "status"), [("closed", 0), ("full", 2)])
+def test_output_that_goes_nowhere(where: str, status: int, unbuffered: str) -> None:
+    """A reader that went away is no error, a full disk is one in a line; neither is a traceback, buffered or not."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    if where == "full":
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_runtime.cli", "devices"],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ("No space left" in done.stderr) == (where == "full")
+    assert "Exception ignored" not in done.stderr
 
 
 def test_a_bundle_is_installed_listed_activated_and_rolled_back(tiny: Path, tmp_path: Path, x: Path) -> None:
@@ -140,6 +169,10 @@ def test_a_bundle_is_installed_listed_activated_and_rolled_back(tiny: Path, tmp_
     assert [(row["version"], row["active"]) for row in rows] == [("1.0", True), ("1.1", False)]
     assert "1.1 is active" in edge("activate", "tiny@1.1", "--store", store)
     assert "1.0 is active" in edge("rollback", "tiny", "--store", store)
+    told = json.loads(edge("activate", "tiny@1.1", "--json", "--store", store))
+    assert told == {"name": "tiny", "version": "1.1", "active": True}
+    assert json.loads(edge("rollback", "tiny", "--json", "--store", store))["version"] == "1.0"
+    assert json.loads(edge("install", newer, "--no-activate", "--json", "--store", store))["active"] is False
     assert "tiny" in edge("list", "--store", store)
     edge("run", "tiny@1.1", "--input", f"x={x}", "--store", store)
 
@@ -170,3 +203,15 @@ def test_health_of_nobody_is_exit_status_5() -> None:
     )  # fmt: skip
     assert told.returncode == 5
     assert json.loads(told.stdout)["healthy"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("broker", "--port", "70000"), "70000 is no port"),
+        (("health", "http://127.0.0.1:1", "--timeout", "nan"), "no time"),
+    ],
+)
+def test_wrong_use_of_the_bridge_is_exit_status_2(arguments: tuple[str, ...], says: str) -> None:
+    """A port or a time that cannot be is the caller's mistake, not the link's."""
+    assert says in shell("cloud_bridge.cli", *arguments, status=2)
