@@ -137,7 +137,9 @@ class Model:
             result, until = broken, trial.until
         if pending is not None and isinstance(error, LateError):
             with suppress(RemoteError):
-                return self._accept(pending, trial, until)
+                answer = self._accept(pending, trial, until)
+                ran = () if isinstance(result, RunError) else result.attempts
+                return structs.replace(answer, attempts=answer.attempts + ran)
         with self._lock:
             self._cloud_times.failed(trial.asked, monotonic())
         if isinstance(result, RunError):

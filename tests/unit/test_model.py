@@ -102,6 +102,7 @@ def test_an_answer_that_comes_while_the_local_model_runs_still_wins() -> None:
     result = model(session, remote).infer(X, budget=0.6)
     assert result.target == "cloud"
     assert session.runs == 1
+    assert [attempt.target for attempt in result.attempts] == ["cloud", "local"]
 
 
 def test_when_a_cloud_goes_away_many_callers_count_as_one() -> None:
