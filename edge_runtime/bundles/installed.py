@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import msgspec
 
 from edge_runtime.bundles.bundle import Bundle, State, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, check_name, check_version
-from edge_runtime.errors import BundleError, NotInstalledError
+from edge_runtime.errors import BundleError, ManifestError, NotInstalledError
 
 STATE = "state.json"
 
@@ -28,15 +28,15 @@ class Installed:
     def names(self) -> tuple[str, ...]:
         """The models that have a version here, sorted."""
         with disk(f"cannot read the store at {self.path}"):
-            folders = sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir() and entry.name[0] != ".")
-        return tuple(name for name in folders if self.versions(name))
+            folders = sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir())
+        return tuple(name for name in folders if _can_be(check_name, name) and self.versions(name))
 
     def versions(self, name: str) -> tuple[str, ...]:
         """The installed versions of a model, oldest first; () if there is none."""
         folder = self.path / check_name(name)
         with disk(f"cannot read the versions of {name}"):
-            found = os.listdir(folder) if folder.is_dir() else []
-        return tuple(sorted((version for version in found if (folder / version / MANIFEST).is_file()), key=order))
+            found = [v for v in os.listdir(folder) if _can_be(check_version, v)] if folder.is_dir() else []
+            return tuple(sorted((version for version in found if (folder / version / MANIFEST).is_file()), key=order))
 
     def active(self, name: str) -> str | None:
         """The active version of a model, if one is."""
@@ -48,8 +48,9 @@ class Installed:
         if version is None:
             raise self._missing(name)
         folder = self.path / check_name(name) / check_version(version)
-        if not (folder / MANIFEST).is_file():
-            raise self._missing(name, version)
+        with disk(f"cannot read {name} {version}"):
+            if not (folder / MANIFEST).is_file():
+                raise self._missing(name, version)
         bundle = read_bundle(folder)
         if (bundle.manifest.name, bundle.manifest.version) != (name, version):
             raise BundleError(f"{folder} holds {bundle.manifest.name} {bundle.manifest.version}: the store is damaged")
@@ -62,7 +63,7 @@ class Installed:
                 return msgspec.json.decode(file.read_bytes(), type=State)
             except FileNotFoundError:
                 return State()
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise BundleError(f"{file} is damaged ({error}): delete it and activate a version") from error
 
     def _missing(self, name: str, version: str | None = None) -> NotInstalledError:
@@ -73,6 +74,15 @@ class Installed:
         if version is None:
             return NotInstalledError(f"no version of {name} is active; installed are {', '.join(versions)}: activate one")
         return NotInstalledError(f"{name} {version} is not installed; installed are {', '.join(versions)}")
+
+
+def _can_be(check: Callable[[str], str], name: str) -> bool:
+    """Whether a folder can be a model's or a version's. A disk has others too: "lost+found", a copy that somebody made."""
+    try:
+        check(name)
+    except ManifestError:
+        return False
+    return True
 
 
 def order(version: str) -> tuple[tuple[int, ...], int, str]:

@@ -181,6 +181,9 @@ class Store(Installed):
 
     def _sweep(self) -> None:
         for leftover in self.path.glob(f"{_STAGING}*"):
+            if leftover.is_symlink() or not leftover.is_dir():  # nobody's install is one
+                leftover.unlink()
+                continue
             owned = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 with suppress(BlockingIOError):

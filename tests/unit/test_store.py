@@ -141,11 +141,23 @@ def test_remove(three: Store) -> None:
 
 def test_damaged_state(three: Store) -> None:
     """A state file that cannot be read is an error that says what to do."""
-    (three.path / "double" / "state.json").write_text('{"active": 3}')
-    with pytest.raises(BundleError, match="delete it and activate"):
-        three.bundle("double")
+    for damage in (b'{"active": 3}', b'{"active": "\xff"}', b"", b"[" * 100_000, bytes(100)):
+        (three.path / "double" / "state.json").write_bytes(damage)
+        for use in (three.bundle, three.rollback):
+            with pytest.raises(BundleError, match="delete it and activate"):
+                use("double")
     (three.path / "double" / "state.json").unlink()
     assert three.activate("double", "1.1").manifest.version == "1.1"
+
+
+def test_other_folders(three: Store) -> None:
+    """Folders that cannot be a model's or a version's are no trouble to a store: disks and people make them."""
+    before = three.names(), three.versions("double")
+    for other in ("lost+found", "Backup of double", "__pycache__", "a\nb"):
+        for copy in (three.path / other / "1.0", three.path / "double" / other):
+            copy.mkdir(parents=True)
+            (copy / "manifest.json").write_bytes(b"{}")
+    assert (three.names(), three.versions("double")) == before
 
 
 def test_moved_version(three: Store) -> None:
@@ -178,6 +190,8 @@ def test_leftovers_are_swept(store: Store, tmp_path: Path) -> None:
     """What a killed install left is deleted by the next one."""
     (store.path / ".staging-dead" / "extra").mkdir(parents=True)
     (store.path / ".staging-dead" / "extra" / "half").write_bytes(b"1")
+    (store.path / ".staging-file").write_bytes(b"1")
+    (store.path / ".staging-link").symlink_to(tmp_path)
     store.install(write_bundle(tmp_path / "b"))
     assert not list(store.path.glob(".staging-*"))
 
