@@ -139,13 +139,21 @@ class HttpRemote:
                 raise UnreachableError(
                     f"{len(self._under_way)} calls to {self._name} wait for an answer: no more are taken"
                 )
+            if len(self._threads) < min(len(self._under_way) + 1, self._connections):
+                self._add_thread()
             self._under_way.add(call)
-            if len(self._threads) < min(len(self._under_way), self._connections):
-                thread = threading.Thread(target=self._serve, name=f"remote-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
         self._calls.put(call)
         return call
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"remote-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._threads:  # else those that are there do the work
+                raise UnreachableError(f"no thread to ask {self._name} with: {error}") from error
+        else:
+            self._threads.append(thread)
 
     def _serve(self) -> None:
         """One thread's life: calls, one after another, over one connection."""

@@ -597,3 +597,17 @@ def test_endpoint_that_is_killed(tmp_path: Path) -> None:
             send(remote).result(AMPLE)
         assert time.monotonic() - start < AMPLE / 3
         remote.close()
+
+
+def test_a_system_that_gives_no_thread() -> None:
+    """The call fails as one that reaches nobody, so that the local model takes over; later ones work."""
+    remote = HttpRemote("http://127.0.0.1:9")
+    size = threading.stack_size(1 << 46)  # more than there is
+    try:
+        with pytest.raises(UnreachableError, match="no thread"):
+            remote.send(Call("model", {}), deadline=time.monotonic() + 30.0)
+    finally:
+        threading.stack_size(size)
+    with pytest.raises(UnreachableError, match="refused"):
+        remote.send(Call("model", {}), deadline=time.monotonic() + 30.0).result(30.0)
+    remote.close()
