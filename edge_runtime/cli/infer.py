@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 
     run = subcommand(
         commands, "run", "answer one call",
-        "edge-runtime run ppocr_rec --input image=line.npy --budget 50ms --cloud http://127.0.0.1:8000",
+        "edge-runtime run ppocr_rec --input image=line.npy --budget 500ms --cloud http://127.0.0.1:8000",
     )  # fmt: skip
     run.add_argument("bundle", metavar="BUNDLE", help="NAME or NAME@VERSION in the store, or a bundle's folder")
     run.add_argument(
