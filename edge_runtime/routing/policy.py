@@ -16,7 +16,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     guard: float = 0.005
     """Kept free before the deadline for the scheduler and for handing the answer over."""
-    margin: float = 1.25
+    margin: float = 1.5
     """The local run is taken to need this many times its slowest recent time when it is held back."""
     patience: float = 30.0
     """How long a cloud may take when the caller set no budget."""
