@@ -118,6 +118,8 @@ class Runtime:
             raise InputError("this runtime is closed")
 
     def _load_profile(self, path: str | Path | None) -> Profile:
+        if path is not None and not Path(path).is_file():
+            raise InputError(f"there is no profile at {path}; make one with edge-runtime bench --profile {path}")
         if path is not None:
             return load(Path(path))
         return Profile() if self._store is None else load(self._store.path / PROFILE)

@@ -17,7 +17,7 @@ from edge_runtime.bundles.store import Bundle
 from edge_runtime.cli.shell import Commands, add_store, resolve, seconds, subcommand, table
 from edge_runtime.errors import InputError
 from edge_runtime.runtime import Runtime
-from edge_runtime.tuning.profile import PROFILE
+from edge_runtime.tuning.profile import PROFILE, load
 from edge_runtime.values import Array, Result
 
 
@@ -60,7 +60,7 @@ def _devices(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     bundle = resolve(arguments.bundle, arguments.store)
     inputs = read_inputs(arguments.input, bundle)
-    profile = arguments.store / PROFILE  # a bundle's folder may stand alone; what was measured here is in the store
+    profile = load(arguments.store / PROFILE)  # a bundle's folder may stand alone; what was measured here is in the store
     with Runtime(None, profile=profile, cloud=arguments.cloud, device=arguments.device) as runtime:
         result = runtime.open(bundle).infer(inputs, budget=arguments.budget)
     if arguments.output is not None:

@@ -1,4 +1,4 @@
-"""A runtime under many threads: models are opened, asked and closed at the same time."""
+"""A runtime: models opened, asked and closed by many threads at the same time; what it is given at its start."""
 
 from __future__ import annotations
 
@@ -110,3 +110,9 @@ def test_closing_in_the_middle_of_calls_ends_them_with_an_answer_or_an_error_of_
         runtime.close()
         for each in asking:
             each.result(AMPLE)
+
+
+def test_a_profile_that_was_named_and_is_not_there_is_told(tmp_path: Path) -> None:
+    """Silence would run whatever loads first, and look like a choice."""
+    with pytest.raises(InputError, match=r"no profile at .*none\.json"):
+        Runtime(None, profile=tmp_path / "none.json")
