@@ -16,6 +16,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     guard: float = 0.005
     """Kept free before the deadline for the scheduler and for handing the answer over."""
+    guard_share: float = 0.05
+    """The same as a share of the budget, where that is more: a busy machine wakes a waiting thread late, and who allows
+    more time gets more of it kept."""
     margin: float = 1.5
     """The local run is taken to need this many times its slowest recent time when it is held back."""
     patience: float = 30.0
@@ -83,4 +86,4 @@ def plan(budget: float | None, local: Estimate | None, cloud: Estimate | None, p
 
 def _latest_start(budget: float, seconds: float, policy: Policy) -> float:
     """When a local run that takes so long must start to make the budget."""
-    return budget - seconds * policy.margin - policy.guard
+    return budget - seconds * policy.margin - max(policy.guard, policy.guard_share * budget)

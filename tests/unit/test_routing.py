@@ -57,11 +57,22 @@ def test_a_cloud_that_cannot_make_the_budget_is_not_asked(
 
 def test_a_cloud_that_fits_is_asked_with_the_local_run_held_back() -> None:
     """The plain case, with its figures."""
-    chosen = plan(0.2, Estimate("local", 0.04), Estimate("cloud", 0.06), Policy(guard=0.005, margin=1.25), 0.0)
+    chosen = plan(
+        0.2, Estimate("local", 0.04), Estimate("cloud", 0.06), Policy(guard=0.005, guard_share=0.0, margin=1.25), 0.0
+    )
     assert chosen.target == "cloud"
     assert chosen.give_up == 0.2
     assert chosen.hold is not None
     assert abs(chosen.hold - (0.2 - 0.05 - 0.005)) < 1e-12
+
+
+@given(st.floats(0.001, 10.0), st.floats(0.0, 0.5))
+def test_a_larger_budget_keeps_more_of_it_free(budget: float, share: float) -> None:
+    """The local run starts with a share of the budget to spare, and never with less than the guard."""
+    policy = Policy(guard=0.002, guard_share=share, margin=1.0)
+    chosen = plan(budget, Estimate("local", 1e-6), Estimate("cloud", None), policy, 0.0)
+    if chosen.hold is not None:
+        assert budget - chosen.hold >= max(0.002, share * budget) - 1e-9
 
 
 def test_no_knowledge_of_the_cloud_is_a_reason_to_try_it() -> None:
@@ -80,7 +91,7 @@ def test_one_slow_run_does_not_take_the_local_model_out_of_reach() -> None:
     local = LocalTimes()
     for seconds in (0.01, 2.0, 0.01, 0.01):
         local.observe(100, seconds)
-    chosen = plan(0.2, local.estimate(100), Estimate("cloud", 0.05), Policy(guard=0.005, margin=1.25), 0.0)
+    chosen = plan(0.2, local.estimate(100), Estimate("cloud", 0.05), Policy(guard=0.005, guard_share=0.0, margin=1.25), 0.0)
     assert chosen.target == "cloud"
     assert chosen.hold is not None
     assert abs(chosen.hold - (0.2 - 0.0125 - 0.005)) < 1e-12
