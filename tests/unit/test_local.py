@@ -10,6 +10,8 @@ import pytest
 
 from edge_runtime.errors import InputError
 from edge_runtime.local import check_budget
+from tests.doubles import PythonSession
+from tests.unit.test_model import X, model
 
 
 @pytest.mark.parametrize(
@@ -23,5 +25,5 @@ def test_what_is_no_budget(budget: Any) -> None:
 
 @pytest.mark.parametrize("budget", [None, 1e-9, 1, 1e9, np.float32(0.5), np.int64(2)], ids=repr)
 def test_budgets(budget: Any) -> None:
-    """Seconds, as any kind of number, or none."""
-    check_budget(budget)
+    """Seconds, as any kind of number, or none: the call is answered, and tells what it was allowed."""
+    assert model(PythonSession(), None).infer(X, budget=budget).budget == budget
