@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from math import prod
+from math import isfinite, prod
 from pathlib import PurePosixPath
 
 import msgspec
 
 from edge_runtime.errors import ManifestError
+from edge_runtime.processing.steps import Processing
 from edge_runtime.signature import MAX_ELEMENTS, Signature
 
 SCHEMA = 1
@@ -32,6 +33,8 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: float
     data: str
     """On what it was measured."""
+    digest: str = ""
+    """The sha256 of that data, where it was taken."""
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +55,25 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ManifestError(f"file {self.path!r}: its size is negative")
 
 
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an artifact holds a tensor that the signature has in float32: real = scale * (stored - zero_point)."""
+
+    dtype: str
+    """ "int8" or "uint8"."""
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        limits = {"int8": (-128, 127), "uint8": (0, 255)}.get(self.dtype)
+        if limits is None:
+            raise ManifestError(f"a scale is of int8 or uint8, not of {self.dtype!r}")
+        if not (isfinite(self.scale) and self.scale > 0 and limits[0] <= self.zero_point <= limits[1]):
+            raise ManifestError(
+                f"scale {self.scale} with zero point {self.zero_point}: give a finite scale above 0 and a zero point that "
+                f"{self.dtype} holds"
+            )
+
+
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One artifact: a format and a precision."""
 
@@ -64,6 +86,10 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: Accuracy | None = None
     names: dict[str, str] = {}
     """The signature's tensor name -> the artifact's own, where they differ."""
+    quantized: dict[str, Scale] = {}
+    """The signature's float32 tensors that the artifact takes or gives as integers. The session converts."""
+    tolerance: float | None = None
+    """How far an output may be from the golden ones: the largest difference, relative to the largest golden value."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -102,6 +128,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The model at the cloud endpoint that answers the same question at least as well; None keeps it on the device."""
     labels: File | None = None
     """A UTF-8 text file, one label a line, in the order of the output's classes."""
+    vocabulary: File | None = None
+    """A UTF-8 text file, one word piece a line, where `processing` takes texts apart by one."""
+    golden: File | None = None
+    """An .npz file of inputs and the outputs that are right for them (those of fp32), each under the tensor's name, samples
+    stacked along a new first axis. What every variant is held against, by its tolerance."""
+    processing: Processing | None = None
+    """From what a user has to the inputs, and from the outputs to an answer."""
     licence: str = ""
     """An SPDX expression."""
     source: Source | None = None
@@ -131,7 +164,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def files(self) -> tuple[File, ...]:
         """Every file of the bundle but the manifest itself."""
-        return tuple(file for variant in self.variants for file in variant.files) + ((self.labels,) if self.labels else ())
+        own = (file for file in (self.labels, self.vocabulary, self.golden) if file is not None)
+        return (*(file for variant in self.variants for file in variant.files), *own)
 
     def variant(self, name: str) -> Variant:
         """The variant of this name."""
