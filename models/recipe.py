@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from edge_runtime.bundles.manifest import Accuracy, File, Manifest, Source, Variant
 from edge_runtime.errors import BundleError, DigestError
 from edge_runtime.optimize import Quantization
+from edge_runtime.processing.steps import Processing
 from edge_runtime.signature import Signature
 
 HERE = Path(__file__).parent
@@ -56,6 +58,16 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantization: Quantization = Quantization()
 
 
+class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A net that is trained here, by the `net.py` and `train.py` beside the recipe."""
+
+    exporter: Literal["torchscript", "dynamo"] = "torchscript"
+    """torch's way to ONNX: torchscript keeps a recurrent layer as one operator."""
+    max_drop: float = 0.01
+    """How much less accurate than fp32 a variant may be."""
+    quantization: Quantization = Quantization()
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one version of one bundle is made. Whoever changes what comes out of it raises its version."""
 
@@ -65,11 +77,28 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str
     source: Carried
     signature: Signature
-    variants: tuple[Part, ...]
+    variants: tuple[Part, ...] = ()
+    """Those that the package carries; none for a net that is trained here."""
+    network: str = ""
+    """Which kind, in a few words."""
+    data: str = ""
+    """What it was trained and judged with, and the data's licence."""
     sizes: dict[str, int] = {}
     partner: str | None = None
     labels: Labels | None = None
+    classes: tuple[str, ...] = ()
+    """The labels, where they are few."""
+    processing: Processing | None = None
     int8: Int8 | None = None
+    trained: Trained | None = None
+    refused: dict[str, str] = {}
+    """Variants that cannot be made, and what the tools said when it was tried."""
+
+    def __post_init__(self) -> None:
+        if (self.trained is None) != bool(self.variants):
+            raise ValueError("give the variants that the package carries, or say how it is trained")
+        if self.labels is not None and self.classes:
+            raise ValueError("give labels or classes, not both")
 
     @property
     def carried(self) -> tuple[Carried, ...]:
@@ -79,18 +108,26 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def manifest(self, files: dict[str, File], labels: File | None) -> Manifest:
         """The manifest, before int8. `files` maps the package's paths to the bundle's files."""
+        return self.described(
+            tuple(
+                Variant(part.name, part.format, part.precision, (files[part.file],), part.accuracy, part.names)
+                for part in self.variants
+            ),
+            labels,
+        )
+
+    def described(self, variants: tuple[Variant, ...], labels: File | None) -> Manifest:
+        """The manifest with these variants."""
         return Manifest(
             name=self.name,
             version=self.version,
             task=self.task,
             signature=self.signature,
-            variants=tuple(
-                Variant(part.name, part.format, part.precision, (files[part.file],), part.accuracy, part.names)
-                for part in self.variants
-            ),
+            variants=variants,
             sizes=self.sizes,
             partner=self.partner,
             labels=labels,
+            processing=self.processing,
             licence=self.licence,
             source=Source(
                 self.source.package, self.source.version, tuple(self.source.files), tuple(self.source.files.values())
