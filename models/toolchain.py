@@ -24,7 +24,7 @@ OPSET = {"torchscript": 17, "dynamo": 20}
 
 
 def to_onnx(net: Any, signature: Signature, target: Path, exporter: Exporter) -> None:
-    """Write a torch module as ONNX, its tensors named as the signature names them. Raises ArtifactError in torch's words."""
+    """Write a torch module as ONNX, its tensors named as the signature's. Raises ArtifactError in torch's words."""
     torch = _torch()
     options = {"dynamo": True, "external_data": False, "verbose": False} if exporter == "dynamo" else {"dynamo": False}
     try:
