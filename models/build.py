@@ -13,6 +13,7 @@ from typing import Protocol, cast
 import msgspec
 
 import edge_runtime.optimize
+import edge_runtime.processing
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
@@ -27,6 +28,7 @@ LABELS = "labels.txt"
 BUILT = ".built.json"
 """In the store: model -> digest of what it was built with. It only tells what need not be built again."""
 
+PROCESSING = Path(edge_runtime.processing.__file__).parent
 OPTIMIZE = Path(edge_runtime.optimize.__file__).parent
 
 
@@ -98,15 +100,15 @@ def _gather(recipe: Recipe, packages: Path, folder: Path) -> Manifest:
         name = f"{recipe.name}.{part.precision}{Path(part.file).suffix}"
         shutil.copyfile(packages / part.file, folder / name)
         files[part.file] = file_of(folder, name)
-    if recipe.labels is not None:
-        text = _labels(recipe.labels, packages / recipe.variants[0].file)
-        (folder / LABELS).write_bytes(text.encode())
-    manifest = recipe.manifest(files, None if recipe.labels is None else file_of(folder, LABELS))
+    labels = _labels(recipe.labels, packages / recipe.variants[0].file) if recipe.labels else recipe.classes
+    if labels:
+        (folder / LABELS).write_bytes(("\n".join(labels) + "\n").encode())
+    manifest = recipe.manifest(files, file_of(folder, LABELS) if labels else None)
     (folder / MANIFEST).write_bytes(encode(manifest))
     return manifest
 
 
-def _labels(labels: Labels, model: Path) -> str:
+def _labels(labels: Labels, model: Path) -> tuple[str, ...]:
     try:
         import onnx
     except ImportError as error:
@@ -114,7 +116,7 @@ def _labels(labels: Labels, model: Path) -> str:
     metadata = {row.key: row.value for row in onnx.load(str(model), load_external_data=False).metadata_props}
     if labels.metadata not in metadata:
         raise BundleError(f"{model} has no {labels.metadata!r} in its metadata; it has {', '.join(metadata) or 'none'}")
-    return "\n".join((*labels.before, *metadata[labels.metadata].split("\n"), *labels.after)) + "\n"
+    return (*labels.before, *metadata[labels.metadata].split("\n"), *labels.after)
 
 
 def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
@@ -140,7 +142,7 @@ def _key(recipe: Recipe) -> str:
     digest = hashlib.sha256(msgspec.json.encode(recipe))
     if recipe.int8 is not None:
         own, shared = (recipes.HERE / recipe.name).glob("*.py"), recipes.HERE / "lettering.py"
-        for path in (*sorted(own), shared, *sorted(OPTIMIZE.glob("*.py"))):
+        for path in (*sorted(own), shared, *sorted(OPTIMIZE.glob("*.py")), *sorted(PROCESSING.glob("*.py"))):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import msgspec
 from edge_runtime.bundles.manifest import Accuracy, File, Manifest, Source, Variant
 from edge_runtime.errors import BundleError, DigestError
 from edge_runtime.optimize import Quantization
+from edge_runtime.processing.kinds import Raw
+from edge_runtime.processing.process import tensors
+from edge_runtime.processing.steps import Processing
 from edge_runtime.signature import Signature
+from edge_runtime.values import Tensors
 
 HERE = Path(__file__).parent
 REQUIREMENTS = "requirements/models.txt"
@@ -69,7 +74,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: dict[str, int] = {}
     partner: str | None = None
     labels: Labels | None = None
+    classes: tuple[str, ...] = ()
+    """Labels, written here where no file of the package has them."""
+    processing: Processing | None = None
     int8: Int8 | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and self.classes:
+            raise BundleError(f"{self.name}: labels are taken from the metadata, or written as classes, not both")
+        if any("\n" in label for label in self.classes):
+            raise BundleError(f"{self.name}: a class has a line end in its name")
 
     @property
     def carried(self) -> tuple[Carried, ...]:
@@ -91,6 +105,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             sizes=self.sizes,
             partner=self.partner,
             labels=labels,
+            processing=self.processing,
             licence=self.licence,
             source=Source(
                 self.source.package, self.source.version, tuple(self.source.files), tuple(self.source.files.values())
@@ -115,6 +130,14 @@ def load(name: str) -> Recipe:
     if recipe.name != name:
         raise BundleError(f"{path} is a recipe for {recipe.name!r}")
     return recipe
+
+
+def prepared(name: str, raw: Raw) -> Sequence[Tensors]:
+    """What this model is given for a picture, a sound, ...: for calibration, before there is a bundle."""
+    processing = load(name).processing
+    if processing is None:
+        raise BundleError(f"the recipe of {name} has no processing")
+    return tensors(processing, raw)
 
 
 def check(carried: Carried, packages: Path) -> None:

@@ -155,6 +155,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         unsized = {size for spec in self.signature.inputs for size in spec.shape if isinstance(size, str)} - set(self.sizes)
         if unsized:
             raise ManifestError(f"no typical size is given for dimension {', '.join(sorted(unsized))}: add it to `sizes`")
+        if self.processing is not None:
+            self.processing.check(self.signature)
         if any(size < 1 for size in self.sizes.values()):
             raise ManifestError("a typical size is smaller than 1")
         for spec in self.signature.inputs:
