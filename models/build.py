@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 import edge_runtime.optimize
+import edge_runtime.processing
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
@@ -28,6 +29,7 @@ LABELS, VOCABULARY = "labels.txt", "vocabulary.txt"
 BUILT = ".built.json"
 """In the store: model -> digest of what it was built with. It only tells what need not be built again."""
 
+PROCESSING = Path(edge_runtime.processing.__file__).parent
 OPTIMIZE = Path(edge_runtime.optimize.__file__).parent
 
 
@@ -192,7 +194,7 @@ def _key(recipe: Recipe) -> str:
     digest = hashlib.sha256(msgspec.json.encode(recipe))
     if recipe.int8 is not None:
         own, shared = (recipes.HERE / recipe.name).glob("*.py"), recipes.HERE / "lettering.py"
-        for path in (*sorted(own), shared, *sorted(OPTIMIZE.glob("*.py"))):
+        for path in (*sorted(own), shared, *sorted(OPTIMIZE.glob("*.py")), *sorted(PROCESSING.glob("*.py"))):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

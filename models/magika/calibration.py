@@ -12,7 +12,8 @@ import numpy as np
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.optimize import Gate, retention
-from edge_runtime.values import Array, Tensors
+from edge_runtime.values import Tensors
+from models import recipe
 
 KINDS = {
     ".csv": "csv", ".css": "css", ".gz": "gzip", ".jpg": "jpeg", ".json": "json", ".md": "markdown", ".onnx": "onnx",
@@ -26,29 +27,18 @@ FOLDERS = (
 """Those whose files are the same on every platform."""
 EACH = 24
 """Files of a suffix, at most: there are thousands of .py."""
-FIRST, LAST, BLOCK, NOTHING = 1024, 1024, 4096, 256
 
 
 def samples(packages: Path) -> Sequence[Tensors]:
     """Half of the files."""
-    return [{"bytes": features(path.read_bytes())} for path, _ in _files(packages, held_out=False)]
+    return [_tensors(path) for path, _ in _files(packages, held_out=False)]
 
 
 def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
     """Of the other half, the share whose kind is told right drops by the tolerance at most."""
-    known = [({"bytes": features(path.read_bytes())}, label) for path, label in _files(packages, held_out=True)]
+    known = [(_tensors(path), label) for path, label in _files(packages, held_out=True)]
     data = f"{len(known)} files of the packages, by suffix, with none of which it was calibrated"
     return retention(_accuracy(known, bundle.labels()), "accuracy", tolerance, data)
-
-
-def features(data: bytes) -> Array:
-    """Bytes as the model takes them: int32 [1, 2048]."""
-    first = data[:BLOCK].lstrip()[:FIRST]
-    last = data[-BLOCK:].rstrip()[-LAST:]
-    numbers = np.full((1, FIRST + LAST), NOTHING, np.int32)
-    numbers[0, : len(first)] = np.frombuffer(first, np.uint8)
-    numbers[0, FIRST + LAST - len(last) :] = np.frombuffer(last, np.uint8)
-    return numbers
 
 
 def _accuracy(known: Sequence[tuple[Tensors, str]], labels: Sequence[str]) -> Callable[[Session], float]:
@@ -56,6 +46,10 @@ def _accuracy(known: Sequence[tuple[Tensors, str]], labels: Sequence[str]) -> Ca
         return float(np.mean([labels[session.run(inputs)["kind"].argmax()] == label for inputs, label in known]))
 
     return measure
+
+
+def _tensors(path: Path) -> Tensors:
+    return recipe.prepared("magika", path.read_bytes())[0]
 
 
 def _files(packages: Path, *, held_out: bool) -> Iterator[tuple[Path, str]]:
