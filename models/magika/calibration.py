@@ -43,7 +43,7 @@ def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
 
 def _accuracy(known: Sequence[tuple[Tensors, str]], labels: Sequence[str]) -> Callable[[Session], float]:
     def measure(session: Session) -> float:
-        return float(np.mean([labels[session.run(inputs)["kind"].argmax()] == label for inputs, label in known]))
+        return float(np.mean([labels[int(session.run(inputs)["kind"].argmax())] == label for inputs, label in known]))
 
     return measure
 
