@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -178,10 +179,26 @@ def _check_narrow(name: str, array: Array) -> None:
         raise OverflowError(f"input {name!r} has values past 32 bits, and openvino computes integers in 32 bits")
 
 
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """What is imported in here does not find the vendor's telemetry package. Left alone, importing the engine is enough to
+    send an event over the network and to leave a client's id in the home folder; its only switch is a file there."""
+    package = "openvino_telemetry"
+    hide = package not in sys.modules
+    if hide:
+        sys.modules[package] = None  # type: ignore[assignment]  # to the import system, a package that is not installed
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[package]
+
+
 @cache
 def _core() -> Any:
     try:
-        import openvino
+        with without_telemetry():
+            import openvino
     except ImportError as error:
         raise EngineMissingError(f"openvino is not installed ({error}): pip install 'edge-runtime[openvino]'") from error
     return openvino.Core()
