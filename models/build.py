@@ -85,6 +85,7 @@ def _optimize(recipe: Recipe, int8: Int8, packages: Path, plain: Path, progress:
         calibration.samples(packages),
         calibration.gate(bundle, packages, int8.tolerance),
         out=plain.with_name("with-int8"),
+        only=tuple(INT8[part.format] for part in recipe.variants if part.precision == "fp32" and part.format in INT8),
         quantization=int8.quantization,
         progress=progress,
     )
@@ -110,7 +111,9 @@ def _labels(labels: Labels, model: Path) -> str:
     try:
         import onnx
     except ImportError as error:
-        raise EngineMissingError(f"onnx is needed to read labels ({error}): pip install 'edge-runtime[zoo]'") from error
+        raise EngineMissingError(
+            f"onnx is needed to read labels ({error}): pip install 'edge-runtime[optimize]'"
+        ) from error
     metadata = {row.key: row.value for row in onnx.load(str(model), load_external_data=False).metadata_props}
     if labels.metadata not in metadata:
         raise BundleError(f"{model} has no {labels.metadata!r} in its metadata; it has {', '.join(metadata) or 'none'}")
@@ -123,7 +126,7 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
         return None
     bundle = store.bundle(manifest.name, manifest.version)
     before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name not in INT8.values())
-    if msgspec.structs.replace(bundle.manifest, variants=before_int8) != manifest:
+    if _unmeasured(msgspec.structs.replace(bundle.manifest, variants=before_int8)) != _unmeasured(manifest):
         raise BundleError(
             f"{manifest.name} {manifest.version} in {store.path} is not what its recipe makes now: "
             "raise the recipe's version, or remove the store and build it anew"
@@ -133,6 +136,12 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
     except DigestError:
         return None
     return store.activate(manifest.name, manifest.version) if _remembered(store).get(manifest.name) == key else None
+
+
+def _unmeasured(manifest: Manifest) -> Manifest:
+    """Without the accuracies: those of fp32 are measured with int8's."""
+    bare = tuple(msgspec.structs.replace(variant, accuracy=None) for variant in manifest.variants)
+    return msgspec.structs.replace(manifest, variants=bare)
 
 
 def _key(recipe: Recipe) -> str:

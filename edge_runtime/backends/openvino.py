@@ -69,9 +69,7 @@ class OpenvinoBackend:
         model = _read(core, artifact)
         if model.get_variables():
             raise ArtifactError(f"{artifact.name} hides its state inside; export it with the state as inputs and outputs")
-        specs = () if signature is None else signature.inputs + signature.outputs
-        wanted = {own for _, own in base.own_names(specs, names)}
-        inputs, outputs = [_told(port, wanted) for port in model.inputs], [_told(port, wanted) for port in model.outputs]
+        inputs, outputs = _ports(model, signature, names)
         found = base.reconcile(artifact, base.told(artifact, inputs, outputs), signature, names)
         rows = _rows(found.inputs, names, inputs), _rows(found.outputs, names, outputs)
 
@@ -80,6 +78,21 @@ class OpenvinoBackend:
 
         first = program(model)
         return OpenvinoSession(found, _device(core, first.device), first, lambda: program(_read(core, artifact)))
+
+
+def read(artifact: Path) -> Any:
+    """The engine's own form of an ONNX or IR file, for its tools. Raises EngineMissingError, ArtifactError."""
+    return _read(_core(), artifact)
+
+
+def session_of(compiled: Any, signature: Signature, names: Mapping[str, str]) -> OpenvinoSession:
+    """A session of a model that one of the engine's tools has compiled, for the CPU."""
+    inputs, outputs = _ports(compiled, signature, names)
+
+    def program() -> _Program:
+        return _Program(compiled, _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs))
+
+    return OpenvinoSession(signature, _device(_core(), "CPU"), program(), program)
 
 
 class OpenvinoSession:
@@ -238,6 +251,15 @@ def _device(core: Any, name: str) -> Device:
 
     description = str(core.get_property(name, "FULL_DEVICE_NAME"))
     return Device(OpenvinoBackend.name, name, description, f"openvino {openvino.__version__.split('-')[0]}")
+
+
+def _ports(
+    model: Any, signature: Signature | None, names: Mapping[str, str] | None
+) -> tuple[list[base.Told], list[base.Told]]:
+    """What the engine tells of a model's inputs and outputs, by the names that are asked for."""
+    specs = () if signature is None else signature.inputs + signature.outputs
+    wanted = {own for _, own in base.own_names(specs, names)}
+    return [_told(port, wanted) for port in model.inputs], [_told(port, wanted) for port in model.outputs]
 
 
 def _told(port: Any, wanted: set[str]) -> base.Told:
