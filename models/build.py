@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import msgspec
 
@@ -19,10 +19,11 @@ from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import BundleError, DigestError, EngineMissingError
-from edge_runtime.optimize import Gate, Outcome, Progress, Trial, optimize
+from edge_runtime.optimize import INT8, Gate, Outcome, Progress, Trial, optimize
 from edge_runtime.values import Tensors
 from models import recipe as recipes
 from models.cards import Refusal
+from models.labels import labels_of
 from models.recipe import Int8, Part, Recipe
 
 LABELS, VOCABULARY = "labels.txt", "vocabulary.txt"
@@ -98,6 +99,7 @@ def _optimize(recipe: Recipe, int8: Int8, packages: Path, plain: Path, progress:
         calibration.samples(packages),
         calibration.gate(bundle, packages, int8.tolerance),
         out=plain.with_name("with-int8"),
+        only=tuple(INT8[part.format] for part in recipe.variants if part.precision == "fp32" and part.format in INT8),
         quantization=int8.quantization,
         progress=progress,
     )
@@ -118,7 +120,7 @@ def _gather(recipe: Recipe, packages: Path, folder: Path) -> tuple[Manifest, tup
         else:
             files[part.name] = file_of(folder, name)
     labels = vocabulary = None
-    if known := _labels(recipe, packages):
+    if known := labels_of(recipe, packages):
         (folder / LABELS).write_bytes("".join(f"{label}\n" for label in known).encode())
         labels = file_of(folder, LABELS)
     if recipe.vocabulary:
@@ -140,36 +142,6 @@ def _put(recipe: Recipe, part: Part, packages: Path, target: Path) -> None:
         cast("Maker", import_module(f"models.{recipe.name}.{part.made}")).make(packages, target)
 
 
-def _labels(recipe: Recipe, packages: Path) -> tuple[str, ...]:
-    labels = recipe.labels
-    if labels is None:
-        return recipe.classes
-    path = packages / (labels.file or recipe.variants[0].file)
-    known = _listed(path) if labels.file else _metadata(path)
-    if labels.key not in known:
-        raise BundleError(f"{path} has no {labels.key!r}; it has {', '.join(known) or 'none'}")
-    return (*labels.before, *known[labels.key], *labels.after)
-
-
-def _listed(path: Path) -> dict[str, list[str]]:
-    """The lists of texts in a JSON object."""
-    found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    return {
-        key: value
-        for key, value in found.items()
-        if isinstance(value, list) and all(isinstance(text, str) for text in value)
-    }
-
-
-def _metadata(path: Path) -> dict[str, list[str]]:
-    """The lines of each text in an ONNX file's metadata."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise EngineMissingError(f"onnx is needed to read labels ({error}): pip install 'edge-runtime[zoo]'") from error
-    return {row.key: row.value.split("\n") for row in onnx.load(str(path), load_external_data=False).metadata_props}
-
-
 def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
     """The bundle in the store, made active, if it is what the recipe makes now, and whole."""
     if manifest.version not in store.versions(manifest.name):
@@ -177,7 +149,7 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
     bundle = store.bundle(manifest.name, manifest.version)
     known = {variant.name for variant in manifest.variants}
     before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name in known)
-    if msgspec.structs.replace(bundle.manifest, variants=before_int8) != manifest:
+    if _unmeasured(msgspec.structs.replace(bundle.manifest, variants=before_int8)) != _unmeasured(manifest):
         raise BundleError(
             f"{manifest.name} {manifest.version} in {store.path} is not what its recipe makes now: "
             "raise the recipe's version, or remove the store and build it anew"
@@ -187,6 +159,12 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
     except DigestError:
         return None
     return store.activate(manifest.name, manifest.version) if _remembered(store).get(manifest.name) == key else None
+
+
+def _unmeasured(manifest: Manifest) -> Manifest:
+    """Without the accuracies: those of fp32 are measured with int8's."""
+    bare = tuple(msgspec.structs.replace(variant, accuracy=None) for variant in manifest.variants)
+    return msgspec.structs.replace(manifest, variants=bare)
 
 
 def _key(recipe: Recipe) -> str:

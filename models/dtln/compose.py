@@ -42,7 +42,9 @@ def make(packages: Path, target: Path) -> None:
         import onnx
         from onnx import compose, helper, numpy_helper
     except ImportError as error:
-        raise EngineMissingError(f"onnx is needed to compose models ({error}): pip install 'edge-runtime[zoo]'") from error
+        raise EngineMissingError(
+            f"onnx is needed to compose models ({error}): pip install 'edge-runtime[optimize]'"
+        ) from error
 
     nets = [
         compose.add_prefix(onnx.load(str(packages / path)), prefix).graph for path, prefix in ((MASK, "m_"), (CLEAN, "c_"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.optimize import Gate, retention
+from edge_runtime.optimize import Gate, Measure, digest, retention
 from edge_runtime.values import Tensors
 from models import recipe
+from models.labels import labels_of
 
 KINDS = {
     ".csv": "csv", ".css": "css", ".gz": "gzip", ".jpg": "jpeg", ".json": "json", ".md": "markdown", ".onnx": "onnx",
@@ -36,16 +37,19 @@ def samples(packages: Path) -> Sequence[Tensors]:
 
 def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
     """Of the other half, the share whose kind is told right drops by the tolerance at most."""
+    return retention(measure(packages), tolerance)
+
+
+def measure(packages: Path) -> Measure:
+    """The share of the other half whose kind is told as its suffix does."""
+    labels = labels_of(recipe.load("magika"), packages)
     known = [(_tensors(path), label) for path, label in _files(packages, held_out=True)]
-    data = f"{len(known)} files of the packages, by suffix, with none of which it was calibrated"
-    return retention(_accuracy(known, bundle.labels()), "accuracy", tolerance, data)
 
-
-def _accuracy(known: Sequence[tuple[Tensors, str]], labels: Sequence[str]) -> Callable[[Session], float]:
-    def measure(session: Session) -> float:
+    def accuracy(session: Session) -> float:
         return float(np.mean([labels[int(session.run(inputs)["kind"].argmax())] == label for inputs, label in known]))
 
-    return measure
+    data = f"{len(known)} files of the packages, by suffix, with none of which it was calibrated"
+    return Measure("accuracy", data, accuracy, digest(inputs["bytes"] for inputs, _ in known))
 
 
 def _tensors(path: Path) -> Tensors:
