@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,14 +23,20 @@ Exporter: TypeAlias = Literal["torchscript", "dynamo"]
 OPSET = {"torchscript": 17, "dynamo": 20}
 
 
-def to_onnx(net: Any, signature: Signature, target: Path, exporter: Exporter) -> None:
-    """Write a torch module as ONNX, its tensors named as the signature's. Raises ArtifactError in torch's words."""
+def to_onnx(
+    net: Any, signature: Signature, target: Path, exporter: Exporter, sizes: Mapping[str, int] | None = None
+) -> None:
+    """Write a torch module as ONNX, its tensors named as the signature's. Named dimensions stay open with the torchscript
+    exporter, which traces at these sizes. Raises ArtifactError in torch's words."""
     torch = _torch()
-    options = {"dynamo": True, "external_data": False, "verbose": False} if exporter == "dynamo" else {"dynamo": False}
+    sizes = sizes or {}
+    options: dict[str, Any] = {"dynamo": False, "dynamic_axes": _open(signature)}
+    if exporter == "dynamo":
+        options = {"dynamo": True, "external_data": False, "verbose": False}
     try:
         with _quiet():
             torch.onnx.export(
-                net, _examples(torch, signature.inputs), str(target), opset_version=OPSET[exporter],
+                net, _examples(torch, signature.inputs, sizes), str(target), opset_version=OPSET[exporter],
                 input_names=[spec.name for spec in signature.inputs],
                 output_names=[spec.name for spec in signature.outputs], **options,
             )  # fmt: skip
@@ -46,7 +52,7 @@ def to_tflite(net: Any, signature: Signature, target: Path) -> dict[str, str]:
         with _quiet():
             import litert_torch
 
-            converted = litert_torch.convert(net, _examples(torch, signature.inputs))
+            converted = litert_torch.convert(net, _examples(torch, signature.inputs, {}))
             converted.export(str(target))
     except ImportError as error:
         raise EngineMissingError(f"litert-torch is not installed ({error}): pip install 'edge-runtime[zoo]'") from error
@@ -70,8 +76,17 @@ def _names(artifact: Path, signature: Signature) -> dict[str, str]:
     return own | {spec.name: outputs[f"output_{i}"]["name"] for i, spec in enumerate(signature.outputs)}
 
 
-def _examples(torch: Any, specs: Sequence[TensorSpec]) -> tuple[Any, ...]:
-    return tuple(torch.zeros(spec.sized({}), dtype=getattr(torch, spec.dtype)) for spec in specs)
+def _examples(torch: Any, specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> tuple[Any, ...]:
+    return tuple(torch.zeros(spec.sized(sizes), dtype=getattr(torch, spec.dtype)) for spec in specs)
+
+
+def _open(signature: Signature) -> dict[str, dict[int, str]]:
+    """The named dimensions of each tensor that has some."""
+    named = {
+        spec.name: {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+        for spec in (*signature.inputs, *signature.outputs)
+    }
+    return {name: axes for name, axes in named.items() if axes}
 
 
 def _torch() -> Any:
