@@ -1,0 +1,207 @@
+"""From a recipe to a bundle: the fp32 variants gathered or trained, int8 ones made of them, each with what was measured."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from edge_runtime import backends
+from edge_runtime.backends.base import Session
+from edge_runtime.bench.cold import seeded_inputs
+from edge_runtime.bundles import golden
+from edge_runtime.bundles.archive import file_of
+from edge_runtime.bundles.bundle import Bundle, read_bundle
+from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant, encode
+from edge_runtime.engines import candidates, open_candidate
+from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError
+from edge_runtime.optimize import Gate, Measure, Quantization, Trial, optimize, retention
+from edge_runtime.values import Tensors
+from models import recipe as recipes
+from models.cards import Refusal
+from models.recipe import Labels, Recipe
+
+BUNDLE, LABELS, GOLDEN = "bundle", "labels.txt", "golden.npz"
+SAMPLES = 8
+"""Golden ones, where the model's calibration gives none of its own."""
+SMALLEST = {"fp32": 1e-4, "fp16": 1e-2, "int8": 1e-2}
+"""The tightest tolerance that is stated, by precision: engines sum in different orders."""
+ROOM = 2.0
+"""How much further than measured an output may be: other processors round elsewhere."""
+
+Progress = Callable[[str, float], Any]
+"""Told what is going on, and the share done."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A bundle, and how it came out."""
+
+    bundle: Bundle
+    trials: tuple[Trial, ...] = ()
+    missing: tuple[Refusal, ...] = ()
+    """Variants that could not be made at all."""
+    parameters: int | None = None
+    training: float | None = None
+    """Seconds."""
+
+
+class Calibration(Protocol):
+    """A model's `calibration.py`. One that has no `measure` has a `gate`; `golden` may be left out."""
+
+    def samples(self, packages: Path) -> Sequence[Tensors]:
+        """What to calibrate with."""
+        ...
+
+    def measure(self, packages: Path) -> Measure:
+        """How accurate a session is, on held-out data."""
+        ...
+
+    def gate(self, bundle: Bundle, packages: Path, tolerance: float) -> Gate:
+        """What to judge the bundle's new variants by: none of the samples."""
+        ...
+
+    def golden(self, packages: Path) -> Sequence[Tensors]:
+        """A few inputs that are neither trained nor calibrated with."""
+        ...
+
+
+def make(recipe: Recipe, packages: Path, room: Path, progress: Progress = lambda what, share: None) -> Made:
+    """Make a recipe's bundle in `room`/bundle: of what the packages carry, or of a net trained now.
+
+    Variants that their gate refuses are left out, and their trials say why. Raises BundleError, also for a package that is
+    missing or is another version, EngineMissingError without the toolchain, and what `optimize` raises.
+    """
+    for carried in recipe.carried:
+        recipes.check(carried, packages)
+    plain = room / "plain"
+    plain.mkdir(parents=True)
+    made = _carried(recipe, packages, plain) if recipe.trained is None else _trained(recipe, packages, plain, progress)
+    refused = tuple(Refusal(name, reason) for name, reason in recipe.refused.items())
+    trials: tuple[Trial, ...] = ()
+    if recipe.trained is not None or recipe.int8 is not None:
+        outcome = _optimized(recipe, packages, made.bundle, room / "optimized", lambda done: progress("int8", done))
+        trials, made = outcome.trials, msgspec.structs.replace(made, bundle=outcome.bundle or made.bundle)
+    bundle = _stated(made.bundle, room / BUNDLE)
+    return msgspec.structs.replace(made, bundle=bundle, trials=trials, missing=(*made.missing, *refused))
+
+
+def calibration(name: str) -> Calibration:
+    """The `calibration.py` of a model. Raises EngineMissingError when a package that it takes is not installed."""
+    try:
+        return cast("Calibration", import_module(f"models.{name}.calibration"))
+    except ImportError as error:
+        raise EngineMissingError(
+            f"the calibration of {name} needs a package ({error}): pip install 'edge-runtime[demo]'"
+        ) from error
+
+
+def max_drop(recipe: Recipe) -> float:
+    """How much worse than fp32 a variant of this model may be."""
+    if recipe.trained is not None:
+        return recipe.trained.max_drop
+    return 0.0 if recipe.int8 is None else recipe.int8.tolerance
+
+
+def _carried(recipe: Recipe, packages: Path, folder: Path) -> Made:
+    """The package's files under plain names, labels, and the manifest."""
+    files = {}
+    for part in recipe.variants:
+        name = f"{recipe.name}.{part.precision}{Path(part.file).suffix}"
+        shutil.copyfile(packages / part.file, folder / name)
+        files[part.file] = file_of(folder, name)
+    return Made(_described(recipe, recipe.manifest(files, _labels(recipe, packages, folder)), packages, folder))
+
+
+def _trained(recipe: Recipe, packages: Path, folder: Path, progress: Progress) -> Made:
+    """A net, trained now, as ONNX and as TFLite."""
+    from models import toolchain  # here: a device's own store is built without it
+
+    assert recipe.trained is not None  # noqa: S101  (the caller saw to it)
+    start = perf_counter()
+    train = import_module(f"models.{recipe.name}.train").train
+    net = train(packages, lambda done, total: progress("training", 0.6 * done / total))
+    seconds = perf_counter() - start
+    progress("exporting", 0.6)
+    toolchain.to_onnx(net, recipe.signature, folder / f"{recipe.name}.fp32.onnx", recipe.trained.exporter)
+    variants = [Variant("fp32-onnx", "onnx", "fp32", (file_of(folder, f"{recipe.name}.fp32.onnx"),))]
+    missing: tuple[Refusal, ...] = ()
+    try:
+        names = toolchain.to_tflite(net, recipe.signature, folder / f"{recipe.name}.fp32.tflite")
+    except ArtifactError as error:
+        missing = (Refusal("fp32-tflite", str(error)),)
+    else:
+        files = (file_of(folder, f"{recipe.name}.fp32.tflite"),)
+        variants.append(Variant("fp32-tflite", "tflite", "fp32", files, names=names))
+    manifest = recipe.described(tuple(variants), _labels(recipe, packages, folder))
+    bundle = _described(recipe, manifest, packages, folder)
+    return Made(bundle, missing=missing, parameters=toolchain.parameters(net), training=seconds)
+
+
+def _described(recipe: Recipe, manifest: Manifest, packages: Path, folder: Path) -> Bundle:
+    """The bundle of these files, with its golden samples: their outputs are those of the first fp32 variant."""
+    (folder / MANIFEST).write_bytes(encode(manifest))
+    bundle = read_bundle(folder)
+    with open_candidate(bundle, candidates(manifest, backends.devices())[0]) as session:
+        inputs = _golden_inputs(recipe, manifest, packages)
+        golden.write(folder / GOLDEN, manifest.signature, inputs, [_outputs(session, sample) for sample in inputs])
+    complete = msgspec.structs.replace(manifest, golden=file_of(folder, GOLDEN))
+    (folder / MANIFEST).write_bytes(encode(complete))
+    return read_bundle(folder)
+
+
+def _golden_inputs(recipe: Recipe, manifest: Manifest, packages: Path) -> list[Tensors]:
+    if recipe.trained is not None or recipe.int8 is not None:
+        own = calibration(recipe.name)
+        if hasattr(own, "golden"):
+            return list(own.golden(packages))
+    return [seeded_inputs(manifest.signature.inputs, manifest.sizes, seed) for seed in range(SAMPLES)]
+
+
+def _labels(recipe: Recipe, packages: Path, folder: Path) -> File | None:
+    """Write the model's labels, if it has any."""
+    if recipe.labels is None and not recipe.classes:
+        return None
+    labels = recipe.classes or _metadata(recipe.labels, packages / recipe.variants[0].file)
+    (folder / LABELS).write_bytes(("\n".join(labels) + "\n").encode())
+    return file_of(folder, LABELS)
+
+
+def _optimized(
+    recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progress: Callable[[float], object]
+) -> Outcome:
+    own = calibration(recipe.name)
+    quantization = recipe.trained.quantization if recipe.trained is not None else recipe.int8.quantization
+    measure = own.measure(packages) if hasattr(own, "measure") else None
+    gate = own.gate(bundle, packages, max_drop(recipe)) if measure is None else retention(measure, max_drop(recipe))
+    return optimize(
+        bundle, own.samples(packages), gate, out=out, quantization=quantization,
+        progress=lambda done, total: progress(done / total),
+    )  # fmt: skip
+
+
+def _stated(bundle: Bundle, folder: Path) -> Bundle:
+    """The bundle in `folder`, each variant with the tolerance that was found for it."""
+    known = golden.load(bundle)
+    variants = tuple(
+        msgspec.structs.replace(variant, tolerance=stated(variant.precision, _furthest(bundle, variant, known)))
+        for variant in bundle.manifest.variants
+    )
+    shutil.copytree(bundle.folder, folder)
+    (folder / MANIFEST).write_bytes(encode(msgspec.structs.replace(bundle.manifest, variants=variants)))
+    return read_bundle(folder)
+
+
+def _furthest(bundle: Bundle, variant: Variant, known: golden.Golden) -> float:
+    """How far the variant is from the golden outputs, on the engine where it is furthest."""
+    ...
+
+
+def stated(precision: str, measured: float) -> float:
+    """The tolerance to state for what was measured: twice that, in two digits, and not below what rounding alone can do."""
+    room = max(SMALLEST[precision], ROOM * measured)
+    return float(f"{room:.1e}")
