@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import msgspec
@@ -54,6 +54,25 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return tuple(sizes[size] if isinstance(size, str) else size for size in self.shape)
         except KeyError as error:
             raise InputError(f"tensor {self.name!r}: no size is known for its dimension {error}") from error
+
+
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an artifact holds a tensor that the signature has in float32: real = scale * (stored - zero_point)."""
+
+    dtype: str
+    """ "int8" or "uint8"."""
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        limits = {"int8": (-128, 127), "uint8": (0, 255)}.get(self.dtype)
+        if limits is None:
+            raise ManifestError(f"a scale is of int8 or uint8, not of {self.dtype!r}")
+        if not (isfinite(self.scale) and self.scale > 0 and limits[0] <= self.zero_point <= limits[1]):
+            raise ManifestError(
+                f"scale {self.scale} with zero point {self.zero_point}: give a finite scale above 0 and a zero point that "
+                f"{self.dtype} holds"
+            )
 
 
 class StatePair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

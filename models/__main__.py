@@ -61,6 +61,7 @@ def _told(built: Built, seconds: float) -> str:
     variants = ", ".join(variant.name for variant in manifest.variants)
     how = f"built in {seconds:.1f} s" if built.fresh else "there already"
     lines = [f"{manifest.name} {manifest.version}: {variants} ({how})"]
+    lines += [f"  {refusal.name} is left out: {refusal.reason}" for refusal in built.refused]
     lines += [f"  {line}" for trial in built.trials for line in str(trial).splitlines()]
     return "\n".join(lines)
 

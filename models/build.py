@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -18,12 +18,13 @@ from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import BundleError, DigestError, EngineMissingError
-from edge_runtime.optimize import INT8, Gate, Outcome, Progress, Trial, optimize
+from edge_runtime.optimize import Gate, Outcome, Progress, Trial, optimize
 from edge_runtime.values import Tensors
 from models import recipe as recipes
-from models.recipe import Int8, Labels, Recipe
+from models.cards import Refusal
+from models.recipe import Int8, Part, Recipe
 
-LABELS = "labels.txt"
+LABELS, VOCABULARY = "labels.txt", "vocabulary.txt"
 BUILT = ".built.json"
 """In the store: model -> digest of what it was built with. It only tells what need not be built again."""
 
@@ -38,6 +39,16 @@ class Built(msgspec.Struct, frozen=True):
     """Whether it was built; False when it was there already."""
     trials: tuple[Trial, ...] = ()
     """Of its int8 variants, if they were made just now."""
+    refused: tuple[Refusal, ...] = ()
+    """Variants that could not be made here, and why."""
+
+
+class Maker(Protocol):
+    """A module that a recipe's variant is `made` by."""
+
+    def make(self, packages: Path, target: Path) -> None:
+        """Write the artifact. Raises EngineMissingError where a tool for it is not installed."""
+        ...
 
 
 class Calibration(Protocol):
@@ -62,17 +73,17 @@ def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lam
         recipes.check(carried, packages)
     with tempfile.TemporaryDirectory(prefix="bundle-") as room:
         plain = Path(room, "plain")
-        manifest = _gather(recipe, packages, plain)
+        manifest, refused = _gather(recipe, packages, plain)
         key = _key(recipe)
         there = _installed(manifest, key, store)
         if there is not None:
-            return Built(there, fresh=False)
+            return Built(there, fresh=False, refused=refused)
         trials: tuple[Trial, ...] = ()
         made = plain
         if recipe.int8 is not None:
             outcome = _optimize(recipe, recipe.int8, packages, plain, progress)
             made, trials = (outcome.bundle.folder if outcome.bundle else plain), outcome.trials
-        built = Built(store.install(made), fresh=True, trials=trials)
+        built = Built(store.install(made), fresh=True, trials=trials, refused=refused)
     _remember(store, recipe.name, key)
     return built
 
@@ -90,31 +101,71 @@ def _optimize(recipe: Recipe, int8: Int8, packages: Path, plain: Path, progress:
     )
 
 
-def _gather(recipe: Recipe, packages: Path, folder: Path) -> Manifest:
-    """The bundle's folder without int8: the package's files under plain names, labels, and the manifest."""
+def _gather(recipe: Recipe, packages: Path, folder: Path) -> tuple[Manifest, tuple[Refusal, ...]]:
+    """The bundle's folder without int8: artifacts under plain names, labels, vocabulary, and the manifest."""
     folder.mkdir()
-    files = {}
+    files, refused = {}, []
     for part in recipe.variants:
-        name = f"{recipe.name}.{part.precision}{Path(part.file).suffix}"
-        shutil.copyfile(packages / part.file, folder / name)
-        files[part.file] = file_of(folder, name)
-    if recipe.labels is not None:
-        text = _labels(recipe.labels, packages / recipe.variants[0].file)
-        (folder / LABELS).write_bytes(text.encode())
-    manifest = recipe.manifest(files, None if recipe.labels is None else file_of(folder, LABELS))
+        name = _artifact(recipe, part)
+        try:
+            _put(recipe, part, packages, folder / name)
+        except EngineMissingError as error:
+            if len(recipe.variants) == 1:
+                raise
+            refused.append(Refusal(part.name, str(error)))
+        else:
+            files[part.name] = file_of(folder, name)
+    labels = vocabulary = None
+    if known := _labels(recipe, packages):
+        (folder / LABELS).write_bytes("".join(f"{label}\n" for label in known).encode())
+        labels = file_of(folder, LABELS)
+    if recipe.vocabulary:
+        shutil.copyfile(packages / recipe.vocabulary, folder / VOCABULARY)
+        vocabulary = file_of(folder, VOCABULARY)
+    manifest = recipe.manifest(files, labels, vocabulary)
     (folder / MANIFEST).write_bytes(encode(manifest))
-    return manifest
+    return manifest, tuple(refused)
 
 
-def _labels(labels: Labels, model: Path) -> str:
+def _artifact(recipe: Recipe, part: Part) -> str:
+    return f"{recipe.name}.{part.precision}{Path(part.file).suffix or '.' + part.format}"
+
+
+def _put(recipe: Recipe, part: Part, packages: Path, target: Path) -> None:
+    if part.file:
+        shutil.copyfile(packages / part.file, target)
+    else:
+        cast("Maker", import_module(f"models.{recipe.name}.{part.made}")).make(packages, target)
+
+
+def _labels(recipe: Recipe, packages: Path) -> tuple[str, ...]:
+    labels = recipe.labels
+    if labels is None:
+        return recipe.classes
+    path = packages / (labels.file or recipe.variants[0].file)
+    known = _listed(path) if labels.file else _metadata(path)
+    if labels.key not in known:
+        raise BundleError(f"{path} has no {labels.key!r}; it has {', '.join(known) or 'none'}")
+    return (*labels.before, *known[labels.key], *labels.after)
+
+
+def _listed(path: Path) -> dict[str, list[str]]:
+    """The lists of texts in a JSON object."""
+    found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, list) and all(isinstance(text, str) for text in value)
+    }
+
+
+def _metadata(path: Path) -> dict[str, list[str]]:
+    """The lines of each text in an ONNX file's metadata."""
     try:
         import onnx
     except ImportError as error:
         raise EngineMissingError(f"onnx is needed to read labels ({error}): pip install 'edge-runtime[zoo]'") from error
-    metadata = {row.key: row.value for row in onnx.load(str(model), load_external_data=False).metadata_props}
-    if labels.metadata not in metadata:
-        raise BundleError(f"{model} has no {labels.metadata!r} in its metadata; it has {', '.join(metadata) or 'none'}")
-    return "\n".join((*labels.before, *metadata[labels.metadata].split("\n"), *labels.after)) + "\n"
+    return {row.key: row.value.split("\n") for row in onnx.load(str(path), load_external_data=False).metadata_props}
 
 
 def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
@@ -122,7 +173,8 @@ def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
     if manifest.version not in store.versions(manifest.name):
         return None
     bundle = store.bundle(manifest.name, manifest.version)
-    before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name not in INT8.values())
+    known = {variant.name for variant in manifest.variants}
+    before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name in known)
     if msgspec.structs.replace(bundle.manifest, variants=before_int8) != manifest:
         raise BundleError(
             f"{manifest.name} {manifest.version} in {store.path} is not what its recipe makes now: "

@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_runtime.backends import base
 from edge_runtime.errors import ArtifactError, DeviceMissingError, EngineMissingError
-from edge_runtime.signature import Signature, TensorSpec
+from edge_runtime.signature import Scale, Signature, TensorSpec
 from edge_runtime.values import Array, Device, Settings, Tensors
 
 PROBE = (
@@ -66,7 +66,11 @@ class TfliteBackend:
         found = base.told(artifact, map(_told, inputs), map(_told, outputs))
         signature = base.reconcile(artifact, found, signature, names)
         rows = _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs)
-        return TfliteSession(interpreter, signature, rows, Device(self.name, "CPU", "", engine))
+        session = TfliteSession(interpreter, signature, rows, Device(self.name, "CPU", "", engine))
+        own = {detail["name"]: scale for detail in (*inputs, *outputs) if (scale := _scale(detail)) is not None}
+        tensors = base.own_names(signature.inputs + signature.outputs, names)
+        session.scales = {name: own[inside] for name, inside in tensors if inside in own}
+        return session
 
 
 class TfliteSession:
@@ -79,6 +83,7 @@ class TfliteSession:
     def __init__(self, interpreter: Any, signature: Signature, rows: tuple[list[Row], list[Row]], device: Device) -> None:
         self.signature = signature
         self.device = device
+        self.scales: dict[str, Scale] = {}
         self._lock = Lock()
         self._interpreter = interpreter
         self._inputs, self._outputs = rows
@@ -147,6 +152,14 @@ def _older_interpreter(missing: ImportError) -> tuple[Any, str]:
 def _rows(specs: Iterable[TensorSpec], names: Mapping[str, str] | None, details: list[dict[str, Any]]) -> list[Row]:
     index = {detail["name"]: detail["index"] for detail in details}
     return [(name, index[own]) for name, own in base.own_names(specs, names)]
+
+
+def _scale(detail: Mapping[str, Any]) -> Scale | None:
+    """What the file says of an integer tensor; None of others, and where it says nothing."""
+    dtype, found = np.dtype(detail["dtype"]).name, detail["quantization_parameters"]
+    if dtype not in ("int8", "uint8") or len(found["scales"]) != 1 or not found["scales"][0] > 0:
+        return None
+    return Scale(dtype, float(found["scales"][0]), int(found["zero_points"][0]))
 
 
 def _told(detail: Mapping[str, Any]) -> base.Told:

@@ -135,7 +135,7 @@ def _request(bundle: Bundle, candidate: Candidate, seed: int) -> Request:
     manifest, device = bundle.manifest, candidate.device
     return Request(
         str(bundle.artifact(candidate.variant)), device.backend, device.name, candidate.settings,
-        manifest.signature, candidate.variant.names, manifest.sizes, seed,
+        manifest.signature, candidate.variant.names, manifest.sizes, seed, candidate.variant.quantized,
     )  # fmt: skip
 
 
