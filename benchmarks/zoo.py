@@ -96,7 +96,7 @@ def _agreement(bundle: Bundle) -> Iterator[_Ran]:
         row = _Ran(bundle.manifest.name, variant.name, variant.precision, engine, float("nan"), variant.tolerance)
         try:
             session = open_candidate(bundle, candidate)
-            distance = known.distance(session)
+            distance = known.distance(session.run)
             session.close()
         except EdgeError as error:
             yield msgspec.structs.replace(row, trouble=str(error))
@@ -266,7 +266,9 @@ def _lines(
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--packages", type=Path, default=Path(".packages"), metavar="DIR", help="where the data is")
-    parser.add_argument("--rebuilt", type=Path, default=Path("build/zoo/zoo.json"), help="what make zoo found (%(default)s)")
+    parser.add_argument(
+        "--rebuilt", type=Path, default=Path("build/zoo/zoo.json"), help="what make zoo found (%(default)s)"
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -12,21 +13,21 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from edge_runtime import backends
-from edge_runtime.backends.base import Session
 from edge_runtime.bench.cold import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
-from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant, encode
-from edge_runtime.engines import candidates, open_candidate
-from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError
-from edge_runtime.optimize import Gate, Measure, Quantization, Trial, optimize, retention
+from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
+from edge_runtime.engines import candidates, open_candidate, open_variant
+from edge_runtime.errors import ArtifactError, EngineMissingError
+from edge_runtime.optimize import Gate, Measure, Outcome, Trial, optimize, retention
 from edge_runtime.values import Tensors
 from models import recipe as recipes
 from models.cards import Refusal
-from models.recipe import Labels, Recipe
+from models.gather import gather, labels, vocabulary
+from models.recipe import Recipe
 
-BUNDLE, LABELS, GOLDEN = "bundle", "labels.txt", "golden.npz"
+BUNDLE, GOLDEN = "bundle", "golden.npz"
 SAMPLES = 8
 """Golden ones, where the model's calibration gives none of its own."""
 SMALLEST = {"fp32": 1e-4, "fp16": 1e-2, "int8": 1e-2}
@@ -84,7 +85,7 @@ def make(recipe: Recipe, packages: Path, room: Path, progress: Progress = lambda
     refused = tuple(Refusal(name, reason) for name, reason in recipe.refused.items())
     trials: tuple[Trial, ...] = ()
     if recipe.trained is not None or recipe.int8 is not None:
-        outcome = _optimized(recipe, packages, made.bundle, room / "optimized", lambda done: progress("int8", done))
+        outcome = _optimized(recipe, packages, made.bundle, room / "optimized", progress)
         trials, made = outcome.trials, msgspec.structs.replace(made, bundle=outcome.bundle or made.bundle)
     bundle = _stated(made.bundle, room / BUNDLE)
     return msgspec.structs.replace(made, bundle=bundle, trials=trials, missing=(*made.missing, *refused))
@@ -108,13 +109,9 @@ def max_drop(recipe: Recipe) -> float:
 
 
 def _carried(recipe: Recipe, packages: Path, folder: Path) -> Made:
-    """The package's files under plain names, labels, and the manifest."""
-    files = {}
-    for part in recipe.variants:
-        name = f"{recipe.name}.{part.precision}{Path(part.file).suffix}"
-        shutil.copyfile(packages / part.file, folder / name)
-        files[part.file] = file_of(folder, name)
-    return Made(_described(recipe, recipe.manifest(files, _labels(recipe, packages, folder)), packages, folder))
+    """What the packages carry."""
+    manifest, refused = gather(recipe, packages, folder)
+    return Made(_with_golden(recipe, manifest, packages, folder), missing=refused)
 
 
 def _trained(recipe: Recipe, packages: Path, folder: Path, progress: Progress) -> Made:
@@ -137,20 +134,21 @@ def _trained(recipe: Recipe, packages: Path, folder: Path, progress: Progress) -
     else:
         files = (file_of(folder, f"{recipe.name}.fp32.tflite"),)
         variants.append(Variant("fp32-tflite", "tflite", "fp32", files, names=names))
-    manifest = recipe.described(tuple(variants), _labels(recipe, packages, folder))
-    bundle = _described(recipe, manifest, packages, folder)
+    manifest = recipe.described(tuple(variants), labels(recipe, packages, folder), vocabulary(recipe, packages, folder))
+    bundle = _with_golden(recipe, manifest, packages, folder)
     return Made(bundle, missing=missing, parameters=toolchain.parameters(net), training=seconds)
 
 
-def _described(recipe: Recipe, manifest: Manifest, packages: Path, folder: Path) -> Bundle:
-    """The bundle of these files, with its golden samples: their outputs are those of the first fp32 variant."""
+def _with_golden(recipe: Recipe, manifest: Manifest, packages: Path, folder: Path) -> Bundle:
+    """The bundle of these files, with golden samples: their outputs are those of its first variant."""
     (folder / MANIFEST).write_bytes(encode(manifest))
     bundle = read_bundle(folder)
-    with open_candidate(bundle, candidates(manifest, backends.devices())[0]) as session:
-        inputs = _golden_inputs(recipe, manifest, packages)
-        golden.write(folder / GOLDEN, manifest.signature, inputs, [_outputs(session, sample) for sample in inputs])
-    complete = msgspec.structs.replace(manifest, golden=file_of(folder, GOLDEN))
-    (folder / MANIFEST).write_bytes(encode(complete))
+    inputs = _golden_inputs(recipe, manifest, packages)
+    variant = manifest.variants[0]
+    with closing(open_variant(bundle, variant, variant.format)) as session:  # a format's own engine is named like it
+        outputs = [session.run(sample) for sample in inputs]
+    golden.write(folder / GOLDEN, manifest.signature, inputs, outputs)
+    (folder / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, golden=file_of(folder, GOLDEN))))
     return read_bundle(folder)
 
 
@@ -162,25 +160,14 @@ def _golden_inputs(recipe: Recipe, manifest: Manifest, packages: Path) -> list[T
     return [seeded_inputs(manifest.signature.inputs, manifest.sizes, seed) for seed in range(SAMPLES)]
 
 
-def _labels(recipe: Recipe, packages: Path, folder: Path) -> File | None:
-    """Write the model's labels, if it has any."""
-    if recipe.labels is None and not recipe.classes:
-        return None
-    labels = recipe.classes or _metadata(recipe.labels, packages / recipe.variants[0].file)
-    (folder / LABELS).write_bytes(("\n".join(labels) + "\n").encode())
-    return file_of(folder, LABELS)
-
-
-def _optimized(
-    recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progress: Callable[[float], object]
-) -> Outcome:
-    own = calibration(recipe.name)
-    quantization = recipe.trained.quantization if recipe.trained is not None else recipe.int8.quantization
+def _optimized(recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progress: Callable[[float], object]) -> Outcome:
+    own, way = calibration(recipe.name), recipe.trained or recipe.int8
+    assert way is not None  # noqa: S101  (the caller saw to it)
     measure = own.measure(packages) if hasattr(own, "measure") else None
     gate = own.gate(bundle, packages, max_drop(recipe)) if measure is None else retention(measure, max_drop(recipe))
     return optimize(
-        bundle, own.samples(packages), gate, out=out, quantization=quantization,
-        progress=lambda done, total: progress(done / total),
+        bundle, own.samples(packages), gate, out=out, quantization=way.quantization,
+        progress=lambda done, total: progress("int8", done / total),
     )  # fmt: skip
 
 
@@ -198,7 +185,12 @@ def _stated(bundle: Bundle, folder: Path) -> Bundle:
 
 def _furthest(bundle: Bundle, variant: Variant, known: golden.Golden) -> float:
     """How far the variant is from the golden outputs, on the engine where it is furthest."""
-    ...
+    found = [0.0]
+    for candidate in candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"]):
+        if candidate.variant == variant:
+            with suppress(ArtifactError), closing(open_candidate(bundle, candidate)) as session:
+                found.append(known.distance(session.run))
+    return max(found)
 
 
 def stated(precision: str, measured: float) -> float:
