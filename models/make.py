@@ -160,11 +160,15 @@ def _golden_inputs(recipe: Recipe, manifest: Manifest, packages: Path) -> list[T
     return [seeded_inputs(manifest.signature.inputs, manifest.sizes, seed) for seed in range(SAMPLES)]
 
 
-def _optimized(recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progress: Callable[[float], object]) -> Outcome:
+def _optimized(recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progress: Progress) -> Outcome:
     own, way = calibration(recipe.name), recipe.trained or recipe.int8
     assert way is not None  # noqa: S101  (the caller saw to it)
     measure = own.measure(packages) if hasattr(own, "measure") else None
-    gate = own.gate(bundle, packages, max_drop(recipe)) if measure is None else retention(measure, max_drop(recipe))
+    gate = (
+        own.gate(bundle, packages, max_drop(recipe))
+        if measure is None
+        else retention(measure.of, measure.metric, max_drop(recipe), measure.data)
+    )
     return optimize(
         bundle, own.samples(packages), gate, out=out, quantization=way.quantization,
         progress=lambda done, total: progress("int8", done / total),
