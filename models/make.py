@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -26,6 +25,7 @@ from models import recipe as recipes
 from models.cards import Refusal
 from models.gather import gather, labels, vocabulary
 from models.recipe import Recipe
+from models.trained import artifact, train
 
 BUNDLE, GOLDEN = "bundle", "golden.npz"
 SAMPLES = 8
@@ -116,27 +116,17 @@ def _carried(recipe: Recipe, packages: Path, folder: Path) -> Made:
 
 def _trained(recipe: Recipe, packages: Path, folder: Path, progress: Progress) -> Made:
     """A net, trained now, as ONNX and as TFLite."""
-    from models import toolchain  # here: a device's own store is built without it
-
-    assert recipe.trained is not None  # noqa: S101  (the caller saw to it)
-    start = perf_counter()
-    train = import_module(f"models.{recipe.name}.train").train
-    net = train(packages, lambda done, total: progress("training", 0.6 * done / total))
-    seconds = perf_counter() - start
-    progress("exporting", 0.6)
-    toolchain.to_onnx(net, recipe.signature, folder / f"{recipe.name}.fp32.onnx", recipe.trained.exporter)
-    variants = [Variant("fp32-onnx", "onnx", "fp32", (file_of(folder, f"{recipe.name}.fp32.onnx"),))]
-    missing: tuple[Refusal, ...] = ()
-    try:
-        names = toolchain.to_tflite(net, recipe.signature, folder / f"{recipe.name}.fp32.tflite")
-    except ArtifactError as error:
-        missing = (Refusal("fp32-tflite", str(error)),)
-    else:
-        files = (file_of(folder, f"{recipe.name}.fp32.tflite"),)
-        variants.append(Variant("fp32-tflite", "tflite", "fp32", files, names=names))
-    manifest = recipe.described(tuple(variants), labels(recipe, packages, folder), vocabulary(recipe, packages, folder))
+    exported = train(recipe, packages, folder, lambda done, total: progress("training", 0.6 * done / total))
+    made = [form for form in ("onnx", "tflite") if (folder / artifact(recipe, form)).is_file()]
+    own = {"tflite": exported.tflite_names}
+    variants = tuple(
+        Variant(f"fp32-{form}", form, "fp32", (file_of(folder, artifact(recipe, form)),), names=own.get(form, {}))
+        for form in made
+    )
+    missing = (Refusal("fp32-tflite", exported.trouble),) if exported.trouble else ()
+    manifest = recipe.described(variants, labels(recipe, packages, folder), vocabulary(recipe, packages, folder))
     bundle = _with_golden(recipe, manifest, packages, folder)
-    return Made(bundle, missing=missing, parameters=toolchain.parameters(net), training=seconds)
+    return Made(bundle, missing=missing, parameters=exported.parameters, training=exported.seconds)
 
 
 def _with_golden(recipe: Recipe, manifest: Manifest, packages: Path, folder: Path) -> Bundle:
