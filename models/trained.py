@@ -1,5 +1,5 @@
-"""Train a net and write it as ONNX and TFLite, in a process of its own: what torch and its converters leave behind (threads,
-gigabytes, another library's locks) ends with it."""
+"""Train a net and write it as ONNX and TFLite, in a process of its own: what torch and its converters leave behind
+(threads, gigabytes, the locks of other libraries) ends with it."""
 
 from __future__ import annotations
 
