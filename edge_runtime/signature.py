@@ -88,6 +88,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: tuple[StatePair, ...] = ()
+    hidden_state: bool = False
+    """The artifact keeps its state inside: it runs in streams only, and nobody can read the state or move it."""
 
     def __post_init__(self) -> None:
         inputs = {spec.name: spec for spec in self.inputs}
@@ -103,6 +105,13 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ManifestError(f"state {pair.output!r} -> {pair.input!r}: the dtypes differ")
         if len({pair.input for pair in self.state}) < len(self.state):
             raise ManifestError("two state pairs fill the same input")
+        if self.state and self.hidden_state:
+            raise ManifestError("a model's state is either tensors or hidden, not both")
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a call depends on those before it, in a stream."""
+        return bool(self.state) or self.hidden_state
 
     @property
     def stateless_inputs(self) -> tuple[TensorSpec, ...]:

@@ -192,6 +192,24 @@ def _compare(artifact: Path, role: str, wanted: TensorSpec, found: TensorSpec) -
             )
 
 
+def refuse_hidden(artifact: Path, signature: Signature | None, engine: str) -> None:
+    """Raise ArtifactError for a model whose state only another engine can keep."""
+    if signature is not None and signature.hidden_state:
+        raise ArtifactError(
+            f"{artifact.name} keeps its state inside, which {engine} cannot begin anew: load it with tflite"
+        )
+
+
+def outside_stream(device: Device) -> InputError:
+    """The error of a run, outside a stream, of a model that keeps its state inside."""
+    return InputError(f"this model keeps its state inside, on {device}: call stream(), and run that")
+
+
+def unreadable_state() -> InputError:
+    """The error of who would read or set such a state."""
+    return InputError("this model keeps its state inside, where it cannot be read or set; reset() begins anew")
+
+
 class StateStream:
     """A stream over any session with explicit state tensors: what comes out is fed back in at the next run."""
 

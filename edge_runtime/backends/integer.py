@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isclose
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from edge_runtime.backends.base import Backend, Scaled, Session, StateStream
+from edge_runtime.backends.base import Backend, Scaled, Session, StateStream, Stream
 from edge_runtime.errors import ArtifactError, RunError
 from edge_runtime.signature import Scale, Signature, TensorSpec
 from edge_runtime.values import Array, Settings, Tensors
@@ -49,7 +49,9 @@ def load(
     """
     if not quantized:
         return backend.load(artifact, device=device, settings=settings, signature=signature, names=names)
-    stored = Signature(_stored(signature.inputs, quantized), _stored(signature.outputs, quantized))
+    stored = msgspec.structs.replace(
+        signature, inputs=_stored(signature.inputs, quantized), outputs=_stored(signature.outputs, quantized), state=()
+    )
     session = backend.load(artifact, device=device, settings=settings, signature=stored, names=names)
     try:
         _check(artifact, session, quantized)
@@ -71,22 +73,48 @@ class IntegerSession:
         self._outputs = [(spec.name, quantized[spec.name]) for spec in signature.outputs if spec.name in quantized]
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
+        return self.through(self._session.run, inputs)
+
+    def through(self, run: Callable[[Tensors], dict[str, Array]], inputs: Tensors) -> dict[str, Array]:
+        """What a run on integers gives, in float32 on both sides."""
         stored = dict(inputs)
         for name, scale in self._inputs:
             try:
                 stored[name] = quantize(inputs[name], scale)
             except ValueError as error:
                 raise RunError(f"input {name!r} of {self.device}: {error}") from error
-        outputs = self._session.run(stored)
+        outputs = run(stored)
         for name, scale in self._outputs:
             outputs[name] = dequantize(outputs[name], scale)
         return outputs
 
-    def stream(self) -> StateStream:
-        return StateStream(self)
+    def stream(self) -> Stream:
+        return IntegerStream(self, self._session.stream()) if self.signature.hidden_state else StateStream(self)
 
     def close(self) -> None:
         self._session.close()
+
+
+class IntegerStream:
+    """A stream whose state is inside the artifact, seen from outside in float32."""
+
+    def __init__(self, session: IntegerSession, stream: Stream) -> None:
+        self._session = session
+        self._stream = stream
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        return self._session.through(self._stream.run, inputs)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        return self._stream.state
+
+    @state.setter
+    def state(self, state: Tensors) -> None:
+        self._stream.state = state
+
+    def reset(self) -> None:
+        self._stream.reset()
 
 
 def _stored(specs: tuple[TensorSpec, ...], quantized: Mapping[str, Scale]) -> tuple[TensorSpec, ...]:

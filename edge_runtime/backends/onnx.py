@@ -55,6 +55,7 @@ class OnnxBackend:
     ) -> base.Session:
         ort = _engine()
         base.check_threads(device, settings)
+        base.refuse_hidden(artifact, signature, "onnxruntime")
         provider = device + SUFFIX
         if provider not in ort.get_available_providers() or not _loads(provider):
             here = ", ".join(found.name for found in self.devices())

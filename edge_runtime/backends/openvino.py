@@ -62,6 +62,7 @@ class OpenvinoBackend:
     ) -> base.Session:
         core = _core()
         base.check_threads(device, settings)
+        base.refuse_hidden(artifact, signature, "openvino")
         # The CPU is always there, and listing devices loads the libraries of all.
         if device != "CPU" and device not in core.available_devices:
             raise DeviceMissingError(f"openvino has no device {device!r} here; it has {', '.join(core.available_devices)}")

@@ -7,7 +7,7 @@ without one it fails in the engine's own way and writes to stderr. Until that ca
 from __future__ import annotations
 
 from base64 import b85decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -53,10 +53,22 @@ class TfliteBackend:
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
     ) -> base.Session:
-        make, engine = _interpreter()
+        _interpreter()
         base.check_threads(device, settings)
         if device != "CPU":
             raise DeviceMissingError(f"the tflite backend has no device {device!r}: it runs on the CPU only")
+        if signature is not None and signature.hidden_state:
+
+            def opened() -> TfliteSession:
+                return self._load(artifact, settings, signature, names)
+
+            return HiddenSession(signature, opened)
+        return self._load(artifact, settings, signature, names)
+
+    def _load(
+        self, artifact: Path, settings: Settings, signature: Signature | None, names: Mapping[str, str] | None
+    ) -> TfliteSession:
+        make, engine = _interpreter()
         try:
             interpreter = make(model_path=str(artifact), num_threads=settings.threads)
             interpreter.allocate_tensors()
@@ -120,6 +132,67 @@ class TfliteSession:
     def close(self) -> None:
         with self._lock:
             self._interpreter = None
+
+
+class HiddenSession:
+    """A model with variables inside. Only a new interpreter begins with the fresh ones (neither to reset all variables nor
+    to allocate anew brings them back), so each stream has an interpreter of its own."""
+
+    def __init__(self, signature: Signature, opened: Callable[[], TfliteSession]) -> None:
+        first = opened()
+        self.signature = signature
+        self.device = first.device
+        self.scales = first.scales
+        self._lock = Lock()
+        self._opened = opened
+        self._unused: TfliteSession | None = first
+        self._closed = False
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        raise base.closed_error(self.device) if self._closed else base.outside_stream(self.device)
+
+    def stream(self) -> HiddenStream:
+        return HiddenStream(self)
+
+    def fresh(self) -> TfliteSession:
+        """An interpreter that has not run yet."""
+        with self._lock:
+            if self._closed:
+                raise base.closed_error(self.device)
+            unused, self._unused = self._unused, None
+        return unused or self._opened()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed, self._unused = True, None
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+
+class HiddenStream:
+    """A stream whose state is in its own interpreter."""
+
+    def __init__(self, session: HiddenSession) -> None:
+        self._session = session
+        self._own = session.fresh()
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        if self._session.closed:
+            raise base.closed_error(self._session.device)
+        return self._own.run(inputs)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        raise base.unreadable_state()
+
+    @state.setter
+    def state(self, state: Tensors) -> None:
+        raise base.unreadable_state()
+
+    def reset(self) -> None:
+        self._own = self._session.fresh()
 
 
 @cache

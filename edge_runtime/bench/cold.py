@@ -104,7 +104,7 @@ def _measure(request: Request) -> ColdStart:
         names=request.names, quantized=request.quantized,
     )  # fmt: skip
     loaded = time.perf_counter()
-    session.run(inputs)
+    (session.stream() if signature.hidden_state else session).run(inputs)
     ended = time.perf_counter()
     after = resident()
     grown = None if before is None or after is None else max(0, after - before)

@@ -116,7 +116,7 @@ def _bench_model(
 
 def _runner(session: Session, inputs: dict[str, Array]) -> Callable[[], object]:
     """One run of a session; of a recurrent model, the next step of a stream."""
-    run = session.stream().run if session.signature.state else session.run
+    run = session.stream().run if session.signature.recurrent else session.run
     return lambda: run(inputs)
 
 
@@ -127,7 +127,7 @@ def _entry(manifest: Manifest, candidate: Candidate, inputs: dict[str, Array]) -
         model=manifest.name, version=manifest.version, task=manifest.task,
         variant=variant.name, precision=variant.precision, accuracy=variant.accuracy,
         backend=device.backend, engine=device.engine, device=device.name, settings=candidate.settings,
-        inputs=fed + (", state carried from run to run" if manifest.signature.state else ""),
+        inputs=fed + (", state carried from run to run" if manifest.signature.recurrent else ""),
     )  # fmt: skip
 
 
