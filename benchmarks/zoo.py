@@ -28,7 +28,7 @@ from edge_runtime.bundles.store import Store
 from edge_runtime.engines import Candidate, candidates, open_candidate
 from edge_runtime.errors import EdgeError, InputError
 from models import recipe as recipes
-from models.make import calibration, max_drop
+from models.make import calibration, max_drop, one_by_one
 from models.zoo import POINT, Report
 
 PARTNERS = {"digits": ("digits_cnn", "digits_vit", 1.5), "language": ("language_lstm", "language_attention", 3.0)}
@@ -96,7 +96,7 @@ def _agreement(bundle: Bundle) -> Iterator[_Ran]:
         row = _Ran(bundle.manifest.name, variant.name, variant.precision, engine, float("nan"), variant.tolerance)
         try:
             session = open_candidate(bundle, candidate)
-            distance = known.distance(session.run)
+            distance = golden.distance(one_by_one(session), *known)
             session.close()
         except EdgeError as error:
             yield msgspec.structs.replace(row, trouble=str(error))

@@ -8,7 +8,7 @@ EdgeError
 │   ├── DigestError            bytes are not those that the manifest names
 │   └── NotInstalledError      the store holds no such model, or no such version
 ├── BackendError           who set up the device
-│   ├── EngineMissingError     the engine is not installed
+│   ├── EngineMissingError     the engine, or a package that processing needs, is not installed
 │   ├── DeviceMissingError     the engine is here, the device that was asked for is not
 │   ├── ArtifactError          the engine does not load this artifact
 │   └── RunError               the engine failed while it ran
@@ -69,7 +69,8 @@ class BackendError(EdgeError):
 
 
 class EngineMissingError(BackendError):
-    """The engine is not installed here; the message names the extra that brings it."""
+    """The engine (or a package that a step of processing needs) is not installed here; the message names the extra that
+    brings it."""
 
 
 class DeviceMissingError(BackendError):

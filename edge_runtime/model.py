@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Lock
 from time import monotonic
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct, structs
 
+from edge_runtime import raw
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import BudgetError, EdgeError, InputError, LateError, ProtocolError, RemoteError, RunError
@@ -24,6 +26,8 @@ from edge_runtime.values import Attempt, Result, Tensors
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from edge_runtime.processing.kinds import Raw
+
     Submit = Callable[[Callable[[], Result]], Future[Result]]
 
 
@@ -31,8 +35,9 @@ class Model:
     """A model that can be asked. Made by `Runtime.model`; every method may be called from several threads."""
 
     def __init__(
-        self, manifest: Manifest, loaded: Loaded | None, remote: Remote | None, policy: Policy, submit: Submit
-    ) -> None:
+        self, manifest: Manifest, loaded: Loaded | None, remote: Remote | None, policy: Policy, submit: Submit,
+        bundle: Bundle | None = None,
+    ) -> None:  # fmt: skip
         if loaded is None and remote is None:
             raise InputError(f"{manifest.name} has neither a local variant nor a cloud to ask")
         self.manifest = manifest
@@ -41,7 +46,8 @@ class Model:
         self._policy = policy
         self._submit = submit
         self._check = input_check(manifest.signature.inputs)
-        self._local = None if loaded is None else Local(loaded)
+        self._processors = raw.Processors(loaded.bundle if bundle is None and loaded is not None else bundle)
+        self._local = None if loaded is None else Local(loaded, self._processors)
         self._cloud_times = CloudTimes(policy)
         self._lock = Lock()
 
@@ -54,21 +60,35 @@ class Model:
         """What runs on this device and why; None when the model can only be asked of the cloud."""
         return self._loaded
 
-    def infer(self, inputs: Tensors, *, budget: float | None = None) -> Result:
+    def infer(self, inputs: Tensors | Raw, *, budget: float | None = None) -> Result:
         """Answer one call.
 
-        `inputs` maps the signature's input names to arrays of its shapes and dtypes. `budget` is in seconds, from this call
-        to its return; None sets no limit. Raises InputError for inputs or a budget that cannot be used; BudgetError when
-        the cloud gave no answer in time and no local run could have; RunError when the local engine failed.
+        `inputs` maps the signature's input names to arrays of its shapes and dtypes. Or it is what the manifest's
+        processing takes, by itself, and the result has an `answer`:
+
+            a picture     uint8 [height, width, 3], red first, or uint8 [height, width]
+            a sound       float32 [samples] in -1..1, at the processing's rate
+            a series      float32 [steps, channels]
+            a text        str
+            bytes         bytes
+            a class       int, for a model that makes things up
+
+        One that is longer than the model's window is taken in several calls, each within what is left of the budget; a
+        model with state gets them as one new stream. Then `outputs` are joined along their first axis and have no state,
+        `attempts` are those of all calls, and `target`, `engine`, `device`, `variant` and `reason` are the last one's.
+
+        `budget` is in seconds, from this call to its return, processing included; None sets no limit. Raises InputError for
+        inputs or a budget that cannot be used; BudgetError when the cloud gave no answer in time and no local run could
+        have; RunError when the local engine failed; EngineMissingError when processing needs a package that is not here.
         """
         return self._infer(inputs, budget, monotonic())
 
-    def submit(self, inputs: Tensors, *, budget: float | None = None) -> Future[Result]:
+    def submit(self, inputs: Tensors | Raw, *, budget: float | None = None) -> Future[Result]:
         """`infer` on another thread. The budget counts from now, waiting for a thread included."""
         start = monotonic()
         return self._submit(lambda: self._infer(inputs, budget, start))
 
-    async def ainfer(self, inputs: Tensors, *, budget: float | None = None) -> Result:
+    async def ainfer(self, inputs: Tensors | Raw, *, budget: float | None = None) -> Result:
         """`infer`, awaited."""
         import asyncio  # here: most devices never await, and it is the largest import of all
 
@@ -89,8 +109,10 @@ class Model:
             for _ in range(runs):
                 self._local.answer(inputs, None, monotonic(), "")
 
-    def _infer(self, inputs: Tensors, budget: float | None, start: float) -> Result:
+    def _infer(self, inputs: Tensors | Raw, budget: float | None, start: float) -> Result:
         check_budget(budget)
+        if not isinstance(inputs, (dict, Mapping)):  # dict first: Mapping by itself takes four times as long
+            return self._infer_raw(inputs, budget, start)
         self._check(inputs)
         local, remote = self._local, self._remote
         if remote is None:
@@ -107,6 +129,13 @@ class Model:
         if trial.plan.target == "local" and local is not None:
             return local.answer(inputs, budget, start, trial.plan.reason)
         return self._ask(remote, call, trial)
+
+    def _infer_raw(self, inputs: Raw, budget: float | None, start: float) -> Result:
+        processor = self._processors.get()
+        if self.manifest.signature.recurrent:
+            stream = self.stream()
+            return raw.answer(processor, inputs, lambda call: raw.later(stream.infer, call, budget, start), start)
+        return raw.answer(processor, inputs, lambda call: self._infer(call, budget, start), start)
 
     def _ask(self, remote: Remote, call: Call, trial: _Trial) -> Result:
         """Ask the cloud; where it fails or is not there by `plan.hold`, let the local model take over."""

@@ -108,7 +108,7 @@ class Runtime:
         manifest = bundle.manifest
         remote = self._remote if manifest.partner is not None else None
         loaded = open_best(bundle, self._profile, device=self._device) if manifest.variants or remote is None else None
-        model = Model(manifest, loaded, remote, self._policy, self._submit)
+        model = Model(manifest, loaded, remote, self._policy, self._submit, bundle)
         if loaded is not None and remote is not None:
             _warm_up(model, loaded)
         return model

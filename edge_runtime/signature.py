@@ -43,6 +43,9 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if prod(size for size in self.shape if isinstance(size, int)) > MAX_ELEMENTS:
             raise ManifestError(f"tensor {self.name!r} has over {MAX_ELEMENTS} elements; at most so many are accepted")
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
     @property
     def fixed(self) -> tuple[int, ...] | None:
         """The shape, when no dimension is dynamic."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
+
+if TYPE_CHECKING:
+    from edge_runtime.processing.answers import Answer
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Tensors: TypeAlias = Mapping[str, Array]
@@ -66,6 +69,9 @@ class Result(msgspec.Struct, frozen=True, eq=False):
     attempts: tuple[Attempt, ...]
     reason: str
     """Why it ran there, in one line."""
+    answer: Answer | None = None
+    """The answer in a user's terms (`processing.answers`), where a picture, a sound, a text, ... was handed over; None
+    where tensors were."""
 
     @property
     def met(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 import edge_runtime.optimize
+import edge_runtime.processing
 from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import DigestError
@@ -21,6 +22,7 @@ from models.recipe import Recipe
 BUILT = ".built.json"
 """In the store: model -> digest of what it was built with. It only tells what need not be built again."""
 
+PROCESSING = Path(edge_runtime.processing.__file__).parent
 OPTIMIZE = Path(edge_runtime.optimize.__file__).parent
 
 
@@ -78,7 +80,7 @@ def _key(recipe: Recipe) -> str:
         return read_bundle(recipes.HERE / recipe.name / BUNDLE).digest
     digest = hashlib.sha256(msgspec.json.encode(recipe))
     own, shared = (recipes.HERE / recipe.name).glob("*.py"), recipes.HERE.glob("*.py")
-    for path in (*sorted(own), *sorted(shared), *sorted(OPTIMIZE.glob("*.py"))):
+    for path in (*sorted(own), *sorted(shared), *sorted(OPTIMIZE.glob("*.py")), *sorted(PROCESSING.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
@@ -12,8 +13,11 @@ import msgspec
 from edge_runtime.bundles.manifest import Accuracy, File, Manifest, Scale, Source, Variant
 from edge_runtime.errors import BundleError, DigestError
 from edge_runtime.optimize import Quantization
+from edge_runtime.processing.kinds import Raw
+from edge_runtime.processing.process import tensors
 from edge_runtime.processing.steps import Processing
 from edge_runtime.signature import Signature
+from edge_runtime.values import Tensors
 
 HERE = Path(__file__).parent
 REQUIREMENTS = "requirements/models.txt"
@@ -114,6 +118,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("give the variants that the package carries, or say how it is trained")
         if self.labels is not None and self.classes:
             raise ValueError("give labels or classes, not both")
+        if any("\n" in label for label in self.classes):
+            raise ValueError("a class has a line end in its name")
 
     @property
     def carried(self) -> tuple[Carried, ...]:
@@ -173,6 +179,14 @@ def load(name: str) -> Recipe:
     if recipe.name != name:
         raise BundleError(f"{path} is a recipe for {recipe.name!r}")
     return recipe
+
+
+def prepared(name: str, raw: Raw) -> Sequence[Tensors]:
+    """What this model is given for a picture, a sound, ...: for calibration, before there is a bundle."""
+    processing = load(name).processing
+    if processing is None:
+        raise BundleError(f"the recipe of {name} has no processing")
+    return tensors(processing, raw)
 
 
 def check(carried: Carried, packages: Path) -> None:

@@ -15,6 +15,7 @@ from edge_runtime import Result, Runtime
 from edge_runtime.backends import devices
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Candidate, candidates, open_candidate
+from edge_runtime.processing.files import read_image, read_wav
 from edge_runtime.values import Array
 from models.pipelines import listen, parity, read, score, sources
 from models.pipelines.model import Direct
@@ -77,13 +78,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page:
-    """The page that is read, what it says, and the models' labels."""
+    """The page that is read, and what it says."""
 
     def __init__(self, store: Path, packages: Path) -> None:
         self.store = store
-        self.image = sources.read_image(packages / sources.PAGE)
+        self.image = read_image(packages / sources.PAGE)
         self.truth = sources.transcript()
-        self.labels = Store(store).bundle("ppocr_rec").labels()
 
 
 def read_row(
@@ -115,7 +115,7 @@ def read_row(
             if kill is not None and number == pages // 3:
                 _kill_soon(kill[1], killed, start)
             readings = [
-                timed(lambda crop=line.crop: read.read_line(crop, reader, page.labels, budget=BUDGET), lambda r: r.result)  # type: ignore[misc]
+                timed(lambda crop=line.crop: read.read_line(crop, reader, budget=BUDGET), lambda r: r.result)  # type: ignore[misc]
                 for line in lines
             ]
             readers.update(_where(reading.result) for reading in readings)
@@ -132,7 +132,7 @@ def read_row(
 
 def listen_row(store: Path, packages: Path, told: Told) -> Row:
     """Hear 30 s of conversation frame by frame, as it would come in, on the device."""
-    audio = sources.read_wav(packages / sources.SPEECH, listen.RATE)
+    audio = read_wav(packages / sources.SPEECH, listen.RATE)
     segments = sources.read_rttm(packages / sources.SPEAKERS)
     with Runtime(store) as runtime:
         model = runtime.model("silero_vad")
@@ -154,7 +154,7 @@ def listen_row(store: Path, packages: Path, told: Told) -> Row:
 
 def parity_rows(store: Path, packages: Path, told: Told) -> list[Row]:
     """The same sound through every engine and variant, held against the first: fp32 ONNX on ONNX Runtime."""
-    audio = sources.read_wav(packages / sources.SPEECH, parity.SOURCE_RATE)
+    audio = read_wav(packages / sources.SPEECH, parity.SOURCE_RATE)
     _, judged = parity.split(parity.windows(parity.resample(audio)))
     bundle = Store(store).bundle("basic_pitch")
     ways = candidates(bundle.manifest, devices())

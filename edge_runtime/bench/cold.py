@@ -22,9 +22,10 @@ import numpy as np
 from edge_runtime import backends
 from edge_runtime.backends import integer
 from edge_runtime.bench.report import ColdStart
+from edge_runtime.bundles import golden
 from edge_runtime.errors import BackendError, RunError
 from edge_runtime.signature import Scale, Signature, TensorSpec
-from edge_runtime.values import Array, Settings
+from edge_runtime.values import Array, Settings, Tensors
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +40,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: dict[str, int]
     seed: int
     quantized: dict[str, Scale] = {}
+    golden: str = ""
+    """A file of golden samples: the first is run. Inputs drawn from `seed` where it is ""."""
 
 
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,10 +92,12 @@ def seeded_inputs(specs: tuple[TensorSpec, ...], sizes: Mapping[str, int], seed:
 def _measure(request: Request) -> ColdStart:
     """Inside the process: import, load, run."""
     signature = request.signature
-    inputs = {
+    inputs: Tensors = {
         **seeded_inputs(signature.stateless_inputs, request.sizes, request.seed),
         **signature.zeros(request.sizes),
     }
+    if request.golden:
+        inputs = golden.read(Path(request.golden), signature)[0][0]
     start = time.perf_counter()
     backend = backends.backend(request.backend)
     next(backend.devices(), None)  # imports the engine

@@ -16,6 +16,7 @@ from edge_runtime.bench.fingerprint import fingerprint
 from edge_runtime.bench.measure import Case, Samples, WarmUp, measure
 from edge_runtime.bench.report import Entry, Protocol, Report
 from edge_runtime.bench.statistics import doubts, needed, percentiles
+from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.bundles.store import Bundle
 from edge_runtime.engines import Candidate, candidates, open_candidate
@@ -39,10 +40,10 @@ def bench(
     """Measure each bundle x variant x device x settings found here.
 
     Each candidate is first loaded and run once in a process of its own (cold start, memory; a crash loses that candidate
-    only). Those that did are then opened here together and measured in turns, model by model, on inputs drawn from `seed`
-    in the manifest's typical sizes; a recurrent model's state is carried from run to run. A candidate that fails is an
-    entry with its error. `devices` narrows the choice; `now` dates the report. Raises EngineMissingError when there is
-    nothing to run any of the bundles on.
+    only). Those that did are then opened here together and measured in turns, model by model: on the bundle's first golden
+    sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical sizes; a recurrent model's state
+    is carried from run to run. A candidate that fails is an entry with its error. `devices` narrows the choice; `now` dates the
+    report. Raises EngineMissingError when there is nothing to run any of the bundles on.
     """
     found = tuple(backends.devices() if devices is None else devices)
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
@@ -84,7 +85,7 @@ def _bench_model(
     bundle: Bundle, tried: Sequence[Candidate], runs: int, seconds: float, warmup: WarmUp, seed: int, progress: Progress
 ) -> list[Entry]:
     manifest = bundle.manifest
-    inputs = seeded_inputs(manifest.signature.stateless_inputs, manifest.sizes, seed)
+    inputs = _inputs(bundle, seed)
     entries: list[Entry] = []
     cases: dict[str, tuple[int, Case]] = {}
     with ExitStack() as opened:
@@ -114,6 +115,16 @@ def _bench_model(
     return entries
 
 
+def _inputs(bundle: Bundle, seed: int) -> dict[str, Array]:
+    """The first golden sample, without state; drawn from `seed` where there is none."""
+    manifest = bundle.manifest
+    specs = manifest.signature.stateless_inputs
+    if manifest.golden is None:
+        return seeded_inputs(specs, manifest.sizes, seed)
+    first = golden.load(bundle)[0][0]
+    return {spec.name: first[spec.name] for spec in specs}
+
+
 def _runner(session: Session, inputs: dict[str, Array]) -> Callable[[], object]:
     """One run of a session; of a recurrent model, the next step of a stream."""
     run = session.stream().run if session.signature.recurrent else session.run
@@ -136,6 +147,7 @@ def _request(bundle: Bundle, candidate: Candidate, seed: int) -> Request:
     return Request(
         str(bundle.artifact(candidate.variant)), device.backend, device.name, candidate.settings,
         manifest.signature, candidate.variant.names, manifest.sizes, seed, candidate.variant.quantized,
+        "" if manifest.golden is None else str(bundle.folder / manifest.golden.path),
     )  # fmt: skip
 
 

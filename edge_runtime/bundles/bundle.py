@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edge_runtime.bundles.manifest import MANIFEST, MAX_MANIFEST, Manifest, Variant, decode
-from edge_runtime.errors import BundleError, NotInstalledError
+from edge_runtime.errors import BundleError, InputError, NotInstalledError
+
+if TYPE_CHECKING:
+    from edge_runtime.processing.process import Processor
 
 MAX_HISTORY = 32
 """Versions that rollback can go back, at most."""
@@ -39,6 +43,18 @@ class Bundle(msgspec.Struct, frozen=True):
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.manifest.labels.path} of {self.folder} cannot be read: {error}") from error
         return tuple(text.removesuffix("\n").split("\n"))  # only \n: a label may be a character that splitlines() splits at
+
+    def processor(self) -> Processor:
+        """The manifest's processing, with the labels and the vocabulary that it needs. Raises InputError when there is
+        none, BundleError when the parts do not fit, EngineMissingError when a package that it needs is not here."""
+        from edge_runtime.processing.process import Processor  # here: a model that is given tensors needs none
+
+        manifest = self.manifest
+        if manifest.processing is None:
+            taken = ", ".join(map(str, manifest.signature.stateless_inputs))
+            raise InputError(f"{manifest.name} has no processing: give tensors by name, {{name: array}}; it takes {taken}")
+        vocabulary = None if manifest.vocabulary is None else self.folder / manifest.vocabulary.path
+        return Processor(manifest.processing, manifest.signature, self.labels(), vocabulary)
 
 
 def read_bundle(folder: Path) -> Bundle:

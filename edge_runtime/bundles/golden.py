@@ -1,72 +1,77 @@
-"""Golden samples: inputs, and the outputs that are right for them. What every variant of a bundle is held against.
+"""Inputs and the outputs that are right for them, in a bundle: what every variant is held against.
 
-An .npz file with an array for each tensor of the signature, under its name, samples stacked along a new first axis.
+An .npz file with an array for each tensor of the signature, under its name, the samples stacked along a new first axis. A
+recurrent model's samples have its state among inputs and outputs.
 """
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.errors import BundleError, InputError
-from edge_runtime.signature import Signature, TensorSpec
+from edge_runtime.errors import BundleError
+from edge_runtime.signature import MAX_ELEMENTS, Signature, TensorSpec
 from edge_runtime.values import Array, Tensors
 
-MAX_BYTES = 1 << 28
-"""Of all arrays together, at most."""
+
+def load(bundle: Bundle) -> tuple[list[Tensors], list[Tensors]]:
+    """The inputs and the outputs, sample by sample. Raises BundleError when there are none, or they are not the model's."""
+    file = bundle.manifest.golden
+    if file is None:
+        raise BundleError(f"{bundle.manifest.name} {bundle.manifest.version} has no golden inputs")
+    return read(bundle.folder / file.path, bundle.manifest.signature)
 
 
-class Golden(msgspec.Struct, frozen=True, eq=False):
-    """Samples in their order: the next step's state is not the last one's output, but what the inputs say."""
-
-    inputs: tuple[dict[str, Array], ...]
-    outputs: tuple[dict[str, Array], ...]
-
-    def distance(self, run: Callable[[Tensors], Tensors]) -> float:
-        """How far what `run` makes of the inputs is from the outputs, at worst: the largest absolute difference of a
-        tensor's elements over all samples, relative to the largest absolute value that is right for that tensor."""
-        found = [run(sample) for sample in self.inputs]
-        return max(
-            relative_difference([right[name] for right in self.outputs], [outputs[name] for outputs in found])
-            for name in self.outputs[0]
-        )
-
-
-def load(bundle: Bundle) -> Golden:
-    """The golden samples of a bundle. Raises BundleError when it has none, or the file is not what its signature says."""
-    manifest = bundle.manifest
-    if manifest.golden is None:
-        raise BundleError(f"{manifest.name} {manifest.version} has no golden samples: build it anew")
-    path = bundle.folder / manifest.golden.path
+def read(path: Path, signature: Signature) -> tuple[list[Tensors], list[Tensors]]:
+    """As `load`, from a file."""
+    arrays = _read(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = _arrays(file, manifest.signature)
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(f"{path} cannot be read as golden samples: {error}") from error
-    return Golden(_samples(arrays, manifest.signature.inputs), _samples(arrays, manifest.signature.outputs))
+        _check(signature, arrays)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    count = len(next(iter(arrays.values())))
+    inputs, outputs = (
+        [{spec.name: arrays[spec.name][number] for spec in specs} for number in range(count)]
+        for specs in (signature.inputs, signature.outputs)
+    )
+    return list(inputs), list(outputs)
 
 
 def write(path: Path, signature: Signature, inputs: Sequence[Tensors], outputs: Sequence[Tensors]) -> None:
-    """Write golden samples; the same samples give the same bytes. Raises InputError for samples that cannot be stacked, and
-    BundleError when the file cannot be written."""
+    """Write them; the same arrays give the same bytes. Raises BundleError for what the signature does not say, samples of
+    different shapes, or none."""
     if not inputs or len(inputs) != len(outputs):
-        raise InputError(f"{len(inputs)} inputs and {len(outputs)} outputs: give as many of either, and at least one")
+        raise BundleError(f"{len(inputs)} golden inputs and {len(outputs)} outputs: give as many of one as of the other")
+    arrays = {**_stacked(signature.inputs, inputs), **_stacked(signature.outputs, outputs)}
+    _check(signature, arrays)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, whenever it is written
+            entry.create_system = 3  # and by whatever system
+            archive.writestr(entry, member.getvalue(), zipfile.ZIP_DEFLATED, 9)
     try:
-        arrays = {spec.name: np.stack([sample[spec.name] for sample in inputs]) for spec in signature.inputs}
-        arrays |= {spec.name: np.stack([sample[spec.name] for sample in outputs]) for spec in signature.outputs}
-    except (KeyError, ValueError) as error:
-        raise InputError(f"golden samples need all tensors of the signature, of one shape each: {error}") from error
-    try:
-        with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+        path.write_bytes(buffer.getvalue())
     except OSError as error:
-        raise BundleError(f"{path} could not be written: {error}") from error
+        raise BundleError(f"{path} could not be written: {error.strerror}") from error
+
+
+def distance(run: Callable[[Tensors], Tensors], inputs: Sequence[Tensors], outputs: Sequence[Tensors]) -> float:
+    """How far what `run` makes of the inputs is from these outputs, at worst: the largest absolute difference of a tensor's
+    elements over all samples, relative to the largest absolute value that is right for that tensor."""
+    found = [run(sample) for sample in inputs]
+    return max(
+        relative_difference([right[name] for right in outputs], [given[name] for given in found]) for name in outputs[0]
+    )
 
 
 def relative_difference(reference: Sequence[Array], found: Sequence[Array]) -> float:
@@ -81,32 +86,50 @@ def relative_difference(reference: Sequence[Array], found: Sequence[Array]) -> f
     return worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
 
 
-def _arrays(file: np.lib.npyio.NpzFile, signature: Signature) -> dict[str, Array]:
-    specs = {spec.name: spec for spec in signature.inputs + signature.outputs}
-    if set(file.files) != set(specs):
-        raise ValueError(f"it has {', '.join(file.files)}; the signature has {', '.join(specs)}")
-    members = file.zip.infolist() if file.zip is not None else []
-    if (size := sum(member.file_size for member in members)) > MAX_BYTES:
-        raise ValueError(f"{size} bytes unpacked; at most {MAX_BYTES} are read")
-    arrays = {name: np.asarray(file[name]) for name in specs}
-    for name, array in arrays.items():
-        _check(specs[name], array)
-    if len({len(array) for array in arrays.values()}) != 1:
-        raise ValueError("its tensors have different numbers of samples")
-    return arrays
+def _stacked(specs: Sequence[TensorSpec], samples: Sequence[Tensors]) -> dict[str, Array]:
+    names = {spec.name for spec in specs}
+    for number, sample in enumerate(samples, 1):
+        if set(sample) != names:
+            raise BundleError(f"golden sample {number} has {', '.join(sorted(sample))}, not {', '.join(sorted(names))}")
+    try:
+        return {spec.name: np.stack([sample[spec.name] for sample in samples]) for spec in specs}
+    except ValueError as error:
+        raise BundleError(f"golden samples of different shapes: {error}") from error
 
 
-def _check(spec: TensorSpec, array: Array) -> None:
+def _read(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as opened:
+            loaded = np.load(opened, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                return dict(loaded)
+    except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{path} cannot be read as an .npz file: {error}") from error
+    raise BundleError(f"{path} is no .npz file")
+
+
+def _check(signature: Signature, arrays: dict[str, Array]) -> None:
+    """Raise BundleError unless these are stacked samples of just the signature's tensors."""
+    specs = (*signature.inputs, *signature.outputs)
+    names = [spec.name for spec in specs]
+    if len(set(names)) < len(names):
+        raise BundleError("an input and an output have the same name: golden samples cannot hold both")
+    if set(arrays) != set(names):
+        raise BundleError(f"golden samples of {', '.join(sorted(arrays))}; the model has {', '.join(sorted(names))}")
+    counts = {array.shape[:1] for array in arrays.values()}
+    if len(counts) != 1 or counts & {(), (0,)}:
+        raise BundleError("golden arrays hold different numbers of samples, or none")
+    sizes: dict[str, int] = {}
+    for spec in specs:
+        _check_array(spec, arrays[spec.name], sizes)
+
+
+def _check_array(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> None:
     shape = array.shape[1:]
-    fits = len(shape) == len(spec.shape) and all(
-        isinstance(size, str) or size == found for size, found in zip(spec.shape, shape, strict=True)
-    )
-    if array.ndim == 0 or not len(array) or array.dtype != np.dtype(spec.dtype) or not fits:
-        raise ValueError(
-            f"{spec.name} is {array.dtype} {list(array.shape)}, not samples of {spec.dtype} {list(spec.shape)}"
-        )
-
-
-def _samples(arrays: dict[str, Array], specs: Sequence[TensorSpec]) -> tuple[dict[str, Array], ...]:
-    count = len(next(iter(arrays.values())))
-    return tuple({spec.name: arrays[spec.name][number] for spec in specs} for number in range(count))
+    fits = array.dtype == spec.dtype and len(shape) == len(spec.shape) and prod(shape) <= MAX_ELEMENTS and all(shape)
+    for size, given in zip(spec.shape, shape, strict=False):
+        fits = fits and given == (sizes.setdefault(size, given) if isinstance(size, str) else size)
+    if not fits:
+        raise BundleError(f"golden samples of {spec.name!r} are {array.dtype} {list(shape)}; the model has {spec}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise BundleError(f"golden samples of {spec.name!r} have NaN or infinite elements")

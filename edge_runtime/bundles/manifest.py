@@ -129,7 +129,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.partner is not None:
             check_name(self.partner)
             if self.signature.hidden_state:
-                raise ManifestError("a model with hidden state has no partner: it runs in streams, which stay on the device")
+                raise ManifestError(
+                    "a model with hidden state has no partner: it runs in streams, which stay on the device"
+                )
         if len({variant.name for variant in self.variants}) < len(self.variants):
             raise ManifestError("two variants have the same name")
         paths: dict[str, File] = {}
@@ -139,6 +141,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         unsized = {size for spec in self.signature.inputs for size in spec.shape if isinstance(size, str)} - set(self.sizes)
         if unsized:
             raise ManifestError(f"no typical size is given for dimension {', '.join(sorted(unsized))}: add it to `sizes`")
+        if self.processing is not None:
+            self.processing.check(self.signature)
         if any(size < 1 for size in self.sizes.values()):
             raise ManifestError("a typical size is smaller than 1")
         floats = {spec.name for spec in self.signature.inputs + self.signature.outputs if spec.dtype == "float32"}

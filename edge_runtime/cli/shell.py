@@ -112,10 +112,14 @@ def seconds(text: str) -> float:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows in aligned columns."""
+    print("\n".join(columns(head, rows)))
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows in aligned columns, as lines."""
     texts = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
-    for row in texts:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts]
 
 
 @contextmanager

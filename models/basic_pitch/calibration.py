@@ -13,9 +13,10 @@ import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.optimize import Gate, agreement
+from edge_runtime.processing.files import read_wav
 from edge_runtime.values import Array, Tensors
 from models.pipelines import parity
-from models.pipelines.sources import SPEECH, read_wav
+from models.pipelines.sources import SPEECH
 
 CHORDS, OTHER_CHORDS = 16, 8
 

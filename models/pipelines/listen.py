@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from edge_runtime.errors import InputError
+from edge_runtime.processing.sounds import runs, windows
+from edge_runtime.processing.steps import Windows
 from edge_runtime.values import Array
 from models.pipelines.model import Steps
 from models.pipelines.sources import Segment
@@ -15,9 +16,7 @@ from models.pipelines.sources import Segment
 RATE = 16_000
 """Samples a second."""
 FRAME = 512
-"""Samples that are new in a frame."""
-CONTEXT = 64
-"""Samples before them, from the frame before, that the model sees again."""
+"""Samples of a frame."""
 THRESHOLD = 0.5
 
 
@@ -38,37 +37,22 @@ class Heard(msgspec.Struct, frozen=True, eq=False):
 
     def segments(self, threshold: float = THRESHOLD) -> tuple[Segment, ...]:
         """The stretches of speech: runs of speech frames."""
-        edges = np.flatnonzero(np.diff(self.speech(threshold).astype(np.int8), prepend=0, append=0))
-        return tuple(
-            Segment(int(start) * FRAME / RATE, int(end) * FRAME / RATE)
-            for start, end in zip(edges[::2], edges[1::2], strict=True)
-        )
+        return tuple(Segment(start * FRAME / RATE, end * FRAME / RATE) for start, end in runs(self.speech(threshold)))
 
 
 def listen(audio: Array, steps: Steps) -> Heard:
     """Run a new stream of the silero_vad bundle over a sound, frame by frame.
 
-    `audio` is float32 [samples] at RATE, in -1..1; samples after the last whole frame are left out. `steps` takes
-    audio f32[1, 576] and gives speech f32[1, 1]. Raises InputError for sound that is not that.
+    `audio` is float32 [samples] at RATE, in -1..1; samples after the last whole frame are left out. `steps` takes the
+    samples of a frame, and gives speech f32[1, 1]. Raises InputError for sound that is not that.
     """
     probabilities, seconds, engine, device = [], [], "", ""
-    for frame in frames(audio):
-        result = steps.infer({"audio": frame})
+    for frame in windows(Windows(FRAME), audio):
+        result = steps.infer(frame)
         probabilities.append(float(result.outputs["speech"].item()))
         seconds.append(result.elapsed)
         engine, device = result.engine, result.device
     return Heard(np.array(probabilities, np.float32), np.array(seconds, np.float64), engine, device)
-
-
-def frames(audio: Array) -> Iterator[Array]:
-    """The sound as the model takes it: float32 [1, CONTEXT + FRAME] each, the first with a silent context."""
-    if audio.ndim != 1 or audio.dtype != np.float32:
-        raise InputError(f"sound is float32 [samples]; this is {audio.dtype} {list(audio.shape)}")
-    if not np.isfinite(audio).all():
-        raise InputError("the sound has NaN or infinite samples")
-    padded = np.concatenate([np.zeros(CONTEXT, np.float32), audio])
-    for start in range(0, len(audio) - FRAME + 1, FRAME):
-        yield padded[None, start : start + CONTEXT + FRAME]
 
 
 def reference(segments: Sequence[Segment], count: int) -> Array:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_runtime.errors import InputError
+from edge_runtime.processing import sounds
+from edge_runtime.processing.steps import Windows
 from edge_runtime.values import Array, Tensors
 from models.pipelines.model import Model
 
@@ -53,8 +55,7 @@ def resample(audio: Array) -> Array:
 
 def windows(audio: Array) -> tuple[Array, ...]:
     """The whole windows of a sound at RATE, one after the other: float32 [1, WINDOW, 1] each. A rest is left out."""
-    count = len(audio) // WINDOW
-    return tuple(audio[: count * WINDOW].reshape(count, 1, WINDOW, 1))
+    return tuple(window[None, :, None] for window in sounds.windows(Windows(WINDOW), audio))
 
 
 def split(all_windows: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

@@ -13,11 +13,11 @@ import cv2
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.optimize import Gate, retention
+from edge_runtime.processing.boxes import Box, find_boxes
+from edge_runtime.processing.files import read_image
 from edge_runtime.values import Array, Tensors
+from models import recipe
 from models.lettering import page
-from models.pipelines.boxes import Box, find_boxes
-from models.pipelines.read import prepare_page
-from models.pipelines.sources import read_image
 
 PHOTOS = ("text.png", "astronaut.png", "coffee.png", "rocket.jpg")
 OTHER_PHOTOS = ("chelsea.png", "coins.png", "motorcycle_left.png")
@@ -29,18 +29,20 @@ SAME = 0.7
 def samples(packages: Path) -> Sequence[Tensors]:
     """Four photographs, one of them of handwriting, and 32 pages."""
     photos = _photos(packages, PHOTOS)
-    return [{"image": prepare_page(image)} for image in (*photos, *(page(seed, photos) for seed in range(PAGES)))]
+    return [
+        recipe.prepared("ppocr_det", picture)[0] for picture in (*photos, *(page(seed, photos) for seed in range(PAGES)))
+    ]
 
 
 def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
     """On 24 other pages and three other photographs the boxes are fp32's: their F1 is below 1 by the tolerance at most."""
     photos = _photos(packages, OTHER_PHOTOS)
     pages = (page(1000 + seed, photos) for seed in range(OTHER_PAGES))
-    images = [prepare_page(image) for image in (*photos, *pages)]
+    inputs = [recipe.prepared("ppocr_det", picture)[0] for picture in (*photos, *pages)]
     known: list[tuple[Box, ...]] = []
 
     def measure(session: Session) -> float:
-        found = [find_boxes(session.run({"image": image})["probability"][0, 0]) for image in images]
+        found = [find_boxes(session.run(tensors)["probability"][0, 0]) for tensors in inputs]
         known.extend(found if not known else ())  # the first that is measured is fp32
         return box_f1(known, found)
 

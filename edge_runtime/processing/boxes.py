@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import cos, radians, sin
 
-import cv2
 import msgspec
 import numpy as np
 
 from edge_runtime.errors import InputError
+from edge_runtime.processing.answers import Region
+from edge_runtime.processing.extra import vision
 from edge_runtime.values import Array
 
 TEXT = 0.3
@@ -60,6 +61,7 @@ def find_boxes(
     """The boxes of a map, float32 [height, width] of probabilities, in reading order; none on an empty page."""
     if probability.ndim != 2 or probability.dtype != np.float32 or probability.size == 0:
         raise InputError(f"a map is float32 [height, width]; this is {probability.dtype} {list(probability.shape)}")
+    cv2 = vision()
     marks, _ = cv2.findContours((probability > text).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     found = []
     for mark in sorted(marks, key=cv2.contourArea, reverse=True)[:MOST]:
@@ -70,6 +72,32 @@ def find_boxes(
         if score >= sure:
             found.append(grow(msgspec.structs.replace(box, score=score), growth))
     return reading_order(found)
+
+
+def regions(probability: Array, shape: tuple[int, ...]) -> tuple[Region, ...]:
+    """The boxes of a map, on the picture [height, width, ...] that it is a map of."""
+    scale = np.array([shape[1] / probability.shape[1], shape[0] / probability.shape[0]])
+    return tuple(_region(box.corners * scale, box.score) for box in find_boxes(probability))
+
+
+def _region(corners: Array, score: float) -> Region:
+    one, two, three, four = ((x, y) for x, y in corners.tolist())
+    return Region((one, two, three, four), score)
+
+
+def cut(picture: Array, region: Region) -> Array:
+    """What is in a region, as a level picture. One that stands upright (over 1.5 times as high as wide) is laid on its
+    side, as readers are trained: a line that runs downwards comes out level."""
+    cv2 = vision()
+    corners = np.array(region.corners, np.float32)
+    width, height = (
+        max(1, round(float(max(np.linalg.norm(corners[a] - corners[b]), np.linalg.norm(corners[c] - corners[d])))))
+        for a, b, c, d in ((0, 1, 3, 2), (0, 3, 1, 2))
+    )
+    level = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    transform = cv2.getPerspectiveTransform(corners, level)
+    crop = cv2.warpPerspective(picture, transform, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(np.rot90(crop)) if height > 1.5 * width else np.asarray(crop)
 
 
 def upright(centre: Iterable[float], size: Iterable[float], degrees: float) -> Box:
@@ -107,6 +135,7 @@ def reading_order(boxes: Iterable[Box]) -> tuple[Box, ...]:
 
 def _mean_inside(probability: Array, box: Box) -> float:
     """The mean of the map inside a box; of the part of it that is on the map."""
+    cv2 = vision()
     corners = box.corners
     height, width = probability.shape
     left, top = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, [width - 1, height - 1])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models.pipelines.boxes import MOST, Box, find_boxes, grow, reading_order, upright
 
 from edge_runtime.errors import InputError
 from edge_runtime.values import Array
-from models.pipelines.boxes import MOST, Box, find_boxes, grow, reading_order, upright
 
 sides = st.floats(4, 400)
 places = st.floats(-500, 500)
