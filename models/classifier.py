@@ -1,4 +1,4 @@
-"""What the calibrations of classifiers share: inputs to calibrate with, and the share of held-out ones that is right."""
+"""What the calibrations of the classifiers share: inputs to calibrate with, and the share of held-out ones read right."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import torch
@@ -16,7 +16,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Told how many of how many epochs are done."""
 Augment: TypeAlias = Callable[[Tensor], Tensor]
 """A batch of inputs -> the same, changed a little at random."""
-Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+Loss: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
 """Outputs, inputs, classes -> what is to become small."""
 
 
