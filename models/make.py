@@ -161,11 +161,7 @@ def _optimized(recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progre
     own, way = calibration(recipe.name), recipe.trained or recipe.int8
     assert way is not None  # noqa: S101  (the caller saw to it)
     measure = own.measure(packages) if hasattr(own, "measure") else None
-    gate = (
-        own.gate(bundle, packages, max_drop(recipe))
-        if measure is None
-        else retention(measure.of, measure.metric, max_drop(recipe), measure.data)
-    )
+    gate = own.gate(bundle, packages, max_drop(recipe)) if measure is None else retention(measure, max_drop(recipe))
     return optimize(
         bundle, own.samples(packages), gate, out=out, quantization=way.quantization,
         progress=lambda done, total: progress("int8", done / total),

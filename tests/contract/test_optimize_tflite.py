@@ -22,7 +22,8 @@ from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.cli import main
 from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError, InputError
-from edge_runtime.optimize import INT8, QUANTIZERS, Gate, Nodes, Quantization, Verdict, agreement, optimize
+from edge_runtime.optimize import INT8, Gate, Nodes, Quantization, Verdict, agreement, optimize
+from edge_runtime.optimize import tflite as tflite_tool
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 from tests.bundles import file_of
@@ -30,7 +31,7 @@ from tests.bundles import file_of
 SHAPE = (1, 8, 8, 3)
 SIGNATURE = Signature(inputs=(TensorSpec("x", "float32", SHAPE),), outputs=(TensorSpec("y", "float32", (1, 4)),))
 FIRST, SECOND = "net/first", "net/second"
-quantize = QUANTIZERS["tflite"]
+quantize = tflite_tool.quantize
 
 
 def weights() -> dict[str, Array]:
@@ -216,7 +217,7 @@ def test_models_that_cannot_be_quantized(source: Path, tmp_path: Path) -> None:
 def test_without_the_package(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where ai-edge-quantizer is not installed, the error names the extra that brings it."""
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
-    with pytest.raises(EngineMissingError, match=r"ai-edge-quantizer is needed.*edge-runtime\[zoo\]"):
+    with pytest.raises(EngineMissingError, match=r"ai-edge-quantizer is needed.*edge-runtime\[optimize\]"):
         quantize(source, tmp_path / "out.tflite", [])
 
 
