@@ -46,11 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(name: str, packages: Path, store: Store) -> str:
     start = perf_counter()
-    with tqdm(desc=name, unit="step", leave=False, disable=None, file=sys.stderr) as bar:
+    with tqdm(total=100, leave=False, disable=None, file=sys.stderr, bar_format="{desc} {bar:30} {elapsed}") as bar:
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+        def progress(what: str, share: float) -> None:
+            bar.set_description_str(f"{name}: {what}", refresh=False)
+            bar.update(100 * share - bar.n)
 
         built = build(recipes.load(name), packages, store, progress)
     return _told(built, perf_counter() - start)

@@ -104,7 +104,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partner: str | None = None
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
-    """The labels, where no file of the package has them."""
+    """The labels, where they are few."""
     vocabulary: str = ""
     """A package's file of word pieces, for `processing`."""
     processing: Processing | None = None

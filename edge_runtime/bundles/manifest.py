@@ -129,7 +129,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.partner is not None:
             check_name(self.partner)
             if self.signature.hidden_state:
-                raise ManifestError("a model with hidden state has no partner: it runs in streams, and those stay here")
+                raise ManifestError(
+                    "a model with hidden state has no partner: it runs in streams, which stay on the device"
+                )
         if len({variant.name for variant in self.variants}) < len(self.variants):
             raise ManifestError("two variants have the same name")
         paths: dict[str, File] = {}

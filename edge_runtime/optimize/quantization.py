@@ -120,7 +120,7 @@ def check_exclusions(quantization: Quantization, found: Sequence[Nodes]) -> None
     excluded = [name for nodes in found for name in nodes.fp32]
     for pattern in quantization.exclude:
         if not any(fnmatchcase(name, pattern) for name in excluded):
-            known = ", ".join(name for nodes in found for name in nodes.int8[:5])
+            known = ", ".join(dict.fromkeys(name for nodes in found for name in nodes.int8[:5]))
             raise InputError(f"no node to exclude is named {pattern!r}; nodes are named like {known}")
 
 

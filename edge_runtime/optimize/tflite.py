@@ -125,7 +125,8 @@ def _entry(flatbuffer: Any, source: Path) -> tuple[str, dict[str, str]]:
 
 
 def _static(quantizer: Any, source: Path, data: dict[str, Counted], left: Sequence[_Node]) -> bytes:
-    from ai_edge_quantizer import algorithm_manager, recipe
+    from ai_edge_quantizer import algorithm_manager, calibrator, recipe, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
 
     try:
         work = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
@@ -136,7 +137,12 @@ def _static(quantizer: Any, source: Path, data: dict[str, Counted], left: Sequen
         # Its progress bars cannot be switched off, and it warns of the memory that its own way to calibrate takes.
         with redirect_stderr(StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ranges = work.calibrate(data)
+            rules = recipe_manager.RecipeManager()
+            rules.load_quantization_recipe(work.get_quantization_recipe())
+            # All that was seen, as for ONNX: the tool's own moving average forgets most of the samples.
+            seen = calibrator.Calibrator(str(source), num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+            seen.calibrate(data, rules)
+            ranges = seen.get_model_qsvs()
             done = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
         return bytes(done.quantized_model)
     except OSError:

@@ -48,7 +48,7 @@ def _picture(raw: object) -> Array:
         raise InputError(
             f"a picture of {list(picture.shape)}: its sides may have {MAX_SIDE} pixels at most; make it smaller"
         )
-    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
+    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else np.ascontiguousarray(picture)
 
 
 def _sound(raw: object) -> Array:
@@ -87,7 +87,7 @@ def _class(raw: object) -> int:
 def _array(kind: Kind, raw: object, dtype: type[np.generic]) -> Array:
     if not isinstance(raw, np.ndarray) or raw.dtype != dtype or raw.size == 0:
         raise _other(kind, raw)
-    return np.ascontiguousarray(raw)
+    return raw
 
 
 def _ranked(kind: Kind, raw: object, rank: int) -> Array:
@@ -102,7 +102,7 @@ def _finite(name: str, steps: str, array: Array) -> Array:
         raise InputError(f"a {name} of {len(array)} {steps}; at most {MAX_SAMPLES} are taken at once: cut it")
     if not np.isfinite(array).all():
         raise InputError(f"the {name} has NaN or infinite {steps}, which no model takes")
-    return array
+    return np.ascontiguousarray(array)
 
 
 def _other(kind: Kind, raw: object) -> InputError:

@@ -14,7 +14,7 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.optimize import Gate, Measure, digest, retention
 from edge_runtime.values import Tensors
 from models import recipe
-from models.labels import labels_of
+from models.gather import labels_of
 
 KINDS = {
     ".csv": "csv", ".css": "css", ".gz": "gzip", ".jpg": "jpeg", ".json": "json", ".md": "markdown", ".onnx": "onnx",

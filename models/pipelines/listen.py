@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from edge_runtime.processing.kinds import checked
 from edge_runtime.processing.sounds import runs, windows
 from edge_runtime.processing.steps import Windows
 from edge_runtime.values import Array
@@ -47,7 +48,8 @@ def listen(audio: Array, steps: Steps) -> Heard:
     samples of a frame, and gives speech f32[1, 1]. Raises InputError for sound that is not that.
     """
     probabilities, seconds, engine, device = [], [], "", ""
-    for frame in windows(Windows(FRAME), audio):
+    whole = checked("audio", audio) if audio.size else np.zeros(0, np.float32)
+    for frame in windows(Windows(FRAME), whole):
         result = steps.infer(frame)
         probabilities.append(float(result.outputs["speech"].item()))
         seconds.append(result.elapsed)

@@ -52,8 +52,9 @@ def measure(packages: Path) -> Measure:
         return box_f1(known, found)
 
     data = f"{OTHER_PAGES} made pages and {len(OTHER_PHOTOS)} photographs, with none of which it was calibrated"
-    metric = f"F1 of the boxes against fp32's (intersection over union {SAME})"
-    return Measure(metric, data, f1, digest(tensors["image"] for tensors in inputs))
+    return Measure(
+        f"F1 of the boxes against fp32's (intersection over union {SAME})", data, f1, digest(one["image"] for one in inputs)
+    )
 
 
 def box_f1(known: Sequence[Sequence[Box]], found: Sequence[Sequence[Box]]) -> float:

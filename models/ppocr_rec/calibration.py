@@ -33,7 +33,7 @@ def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
 def measure(packages: Path, labels: Sequence[str]) -> Measure:
     """The share of their characters that is read right with these labels."""
     lines = [line(1000 + seed) for seed in range(OTHER_LINES)]
-    inputs = [recipe.prepared("ppocr_rec", picture)[0] for _, picture in lines]
+    inputs = [recipe.prepared("ppocr_rec", image)[0] for _, image in lines]
     texts = [normalise(text) for text, _ in lines]
 
     def share(session: Session) -> float:
@@ -42,4 +42,4 @@ def measure(packages: Path, labels: Sequence[str]) -> Measure:
         return 1 - edits / sum(len(text) for text, _ in lines)
 
     data = f"{OTHER_LINES} made lines, with none of which it was calibrated"
-    return Measure("1 - character error rate", data, share, digest(tensors["image"] for tensors in inputs))
+    return Measure("1 - character error rate", data, share, digest(one["image"] for one in inputs))

@@ -11,13 +11,14 @@ import pytest
 from edge_runtime.backends import backend
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.store import Store
+from edge_runtime.processing.files import read_image, read_wav
 from edge_runtime.values import Array, Tensors
 from models.pipelines.listen import RATE, listen, reference
 from models.pipelines.model import Direct
 from models.pipelines.parity import TOLERANCE, resample, run, split, windows
 from models.pipelines.read import Page, read_line, read_page
 from models.pipelines.score import compare_frames, compare_tensors, compare_text
-from models.pipelines.sources import PAGE, SPEAKERS, SPEECH, read_image, read_rttm, read_wav, transcript
+from models.pipelines.sources import PAGE, SPEAKERS, SPEECH, read_rttm, transcript
 
 
 def load(store: Store, engine: str, model: str, precision: str = "fp32") -> Session:
@@ -36,27 +37,21 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def detector(store: Store, engine: str) -> Iterator[Direct]:
     session = load(store, engine, "ppocr_det")
-    yield Direct(session, session.device)
+    yield Direct(session, session.device, processor=store.bundle("ppocr_det").processor())
     session.close()
 
 
 @pytest.fixture(scope="module")
 def reader(store: Store, engine: str) -> Iterator[Direct]:
     session = load(store, engine, "ppocr_rec")
-    yield Direct(session, session.device)
+    yield Direct(session, session.device, processor=store.bundle("ppocr_rec").processor())
     session.close()
 
 
 @pytest.fixture(scope="module")
-def labels(store: Store) -> tuple[str, ...]:
-    """The reader's labels."""
-    return store.bundle("ppocr_rec").labels()
-
-
-@pytest.fixture(scope="module")
-def page(packages: Path, detector: Direct, reader: Direct, labels: tuple[str, ...]) -> Page:
+def page(packages: Path, detector: Direct, reader: Direct) -> Page:
     """The printed page, read."""
-    return read_page(read_image(packages / PAGE), detector, reader, labels, budget=60.0)
+    return read_page(read_image(packages / PAGE), detector, reader, budget=60.0)
 
 
 def test_every_line_of_the_page_is_read_to_the_letter(page: Page) -> None:
@@ -68,39 +63,40 @@ def test_every_line_of_the_page_is_read_to_the_letter(page: Page) -> None:
 def test_each_line_was_found_surely_and_read_in_its_budget(page: Page, engine: str) -> None:
     """Scores, confidences and results belong to the lines: all sure, all answered by the engine that was asked."""
     assert len(page.lines) == len(page.readings) == 7
-    assert all(line.score > 0.6 for line in page.lines)
+    assert all(line.region.score > 0.6 for line in page.lines)
     assert all(reading.confidence > 0.95 for reading in page.readings)
     assert all(reading.result.met and reading.result.outputs["symbols"].shape[2] == 18710 for reading in page.readings)
     name = {"onnx": "onnxruntime", "openvino": "openvino"}[engine]
     assert {reading.result.engine.split()[0] for reading in page.readings} == {name}
 
 
-def test_a_page_upside_down_in_colour_is_no_reason_to_fail(
-    packages: Path, detector: Direct, reader: Direct, labels: tuple[str, ...]
-) -> None:
+def test_a_page_upside_down_in_colour_is_no_reason_to_fail(packages: Path, detector: Direct, reader: Direct) -> None:
     """What cannot be read well is read badly, without an error: text comes out, and it is not the page's."""
     image = np.ascontiguousarray(read_image(packages / PAGE)[::-1, ::-1])
-    found = read_page(image, detector, reader, labels)
+    found = read_page(image, detector, reader)
     assert found.lines
     assert compare_text(found.text, transcript()).rate > 0.5
 
 
-def test_a_blank_page_has_no_lines(detector: Direct, reader: Direct, labels: tuple[str, ...]) -> None:
+def test_a_blank_page_has_no_lines(detector: Direct, reader: Direct) -> None:
     """White, and of a size that is no multiple of anything."""
-    assert read_page(np.full((211, 333, 3), 255, np.uint8), detector, reader, labels).lines == ()
+    assert read_page(np.full((211, 333, 3), 255, np.uint8), detector, reader).lines == ()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (300, 4)])
-def test_a_crop_of_any_shape_is_taken(shape: tuple[int, int], reader: Direct, labels: tuple[str, ...]) -> None:
+def test_a_crop_of_any_shape_is_taken(shape: tuple[int, int], reader: Direct) -> None:
     """A pixel, a hair and a pole: read as something or nothing, at no risk to the engine."""
-    reading = read_line(np.full(shape, 200, np.uint8), reader, labels)
+    reading = read_line(np.full(shape, 200, np.uint8), reader)
     assert 0.0 <= reading.confidence <= 1.0
 
 
 def test_speech_is_found_as_the_reference_says(packages: Path, store: Store, engine: str) -> None:
     """30 s of conversation, frame by frame through a stream: the figures of a plain loop over the model."""
     session = load(store, engine, "silero_vad")
-    heard = listen(read_wav(packages / SPEECH, RATE), Direct(session.stream(), session.device))
+    heard = listen(
+        read_wav(packages / SPEECH, RATE),
+        Direct(session.stream(), session.device, processor=store.bundle("silero_vad").processor()),
+    )
     truth = reference(read_rttm(packages / SPEAKERS), len(heard.probabilities))
     score = compare_frames(heard.speech(), truth)
     session.close()
@@ -112,7 +108,10 @@ def test_speech_is_found_as_the_reference_says(packages: Path, store: Store, eng
 def test_silence_is_no_speech(store: Store, engine: str) -> None:
     """Three seconds of nothing at all."""
     session = load(store, engine, "silero_vad")
-    heard = listen(np.zeros(3 * RATE, np.float32), Direct(session.stream(), session.device))
+    heard = listen(
+        np.zeros(3 * RATE, np.float32),
+        Direct(session.stream(), session.device, processor=store.bundle("silero_vad").processor()),
+    )
     session.close()
     assert heard.segments() == ()
     assert heard.probabilities.max() < 0.1

@@ -1,4 +1,4 @@
-"""Listening without the net: frames, what is made of the probabilities, and the reference."""
+"""Listening without the net: what is made of the probabilities, and the reference."""
 
 from __future__ import annotations
 
@@ -8,39 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import InputError
+from edge_runtime.processing.process import Processor
 from edge_runtime.values import Array, Device, Tensors
-from models.pipelines.listen import CONTEXT, FRAME, RATE, Heard, frames, listen, reference
+from models import recipe
+from models.pipelines.listen import FRAME, RATE, Heard, listen, reference
 from models.pipelines.model import Direct
 from models.pipelines.sources import Segment
 
 
 class Loudness:
-    """Speech is what is loud. Keeps the frames that it was given."""
-
-    def __init__(self) -> None:
-        self.given: list[Array] = []
+    """Speech is what is loud."""
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
-        self.given.append(inputs["audio"])
-        return {"speech": np.abs(inputs["audio"][:, CONTEXT:]).max(axis=1, keepdims=True)}
+        return {"speech": np.abs(inputs["audio"][:, -FRAME:]).max(axis=1, keepdims=True)}
 
 
 def hear(audio: Array) -> Heard:
     """What Loudness makes of a sound."""
-    return listen(audio, Direct(Loudness(), Device("python", "CPU", engine="python 3")))
-
-
-@given(st.integers(0, 5 * FRAME))
-def test_frames_cover_the_sound_once_with_context_from_the_frame_before(samples: int) -> None:
-    """The new parts in a row are the sound; each context is the end of what came before; a rest is left out."""
-    audio = np.arange(1, samples + 1, dtype=np.float32)
-    found = list(frames(audio))
-    assert len(found) == samples // FRAME
-    assert all(frame.shape == (1, CONTEXT + FRAME) and frame.dtype == np.float32 for frame in found)
-    heard = np.concatenate([frame[0, CONTEXT:] for frame in found]) if found else np.zeros(0, np.float32)
-    assert (heard == audio[: len(heard)]).all()
-    before = np.concatenate([np.zeros(CONTEXT, np.float32), heard])
-    assert all((frame[0, :CONTEXT] == before[i * FRAME : i * FRAME + CONTEXT]).all() for i, frame in enumerate(found))
+    made = recipe.load("silero_vad")
+    assert made.processing is not None
+    processor = Processor(made.processing, made.signature)
+    return listen(audio, Direct(Loudness(), Device("python", "CPU", engine="python 3"), processor=processor))
 
 
 def test_loud_stretches_are_heard_where_they_are() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models.pipelines.boxes import MOST, Box, find_boxes, grow, reading_order, upright
 
 from edge_runtime.errors import InputError
+from edge_runtime.processing.answers import Region
+from edge_runtime.processing.boxes import MOST, Box, cut, find_boxes, grow, reading_order, regions, upright
 from edge_runtime.values import Array
 
 sides = st.floats(4, 400)
@@ -141,3 +142,41 @@ def test_what_is_no_map_is_refused(chart: Array) -> None:
     """Wrong rank, dtype or an empty array is an InputError that says what a map is."""
     with pytest.raises(InputError, match=r"a map is float32 \[height, width\]"):
         find_boxes(chart)
+
+
+def region(corners: list[list[float]]) -> Region:
+    """A region of these corners."""
+    one, two, three, four = ((x, y) for x, y in corners)
+    return Region((one, two, three, four), 1.0)
+
+
+def test_boxes_of_a_map_are_told_in_the_pictures_pixels() -> None:
+    """A map of half the width and a third of the height of its picture: corners come back twice and three times as far."""
+    shown = Box(100, 60, 80, 12, 0)
+    (found,), (box,) = regions(drawn(shown), (480, 640, 3)), find_boxes(drawn(shown))
+    assert np.array(found.corners) == pytest.approx(box.corners * [2, 3])
+    assert found.score == box.score
+
+
+@pytest.mark.parametrize("degrees", [-30, -7, 0, 12, 40])
+def test_a_turned_line_is_cut_out_level(degrees: float) -> None:
+    """The crop of a turned black bar with a white left end is the bar, level, white end on the left."""
+    bar = np.full((20, 100, 3), 40, np.uint8)
+    bar[:, :20] = 255
+    turn = cv2.getRotationMatrix2D((50, 10), -degrees, 1.0) + np.array([[0, 0, 100], [0, 0, 110]])
+    page = cv2.warpAffine(bar, turn, (300, 240), borderValue=(128, 128, 128))
+    corners = cv2.transform(np.array([[[0, 0], [100, 0], [100, 20], [0, 20]]], np.float32), turn)[0]
+    crop = cut(page, region(corners.tolist()))
+    assert crop.shape == (20, 100, 3)
+    assert crop[4:16, 4:16].mean() > 240
+    assert crop[4:16, 26:96].mean() < 50
+
+
+def test_a_line_that_stands_is_laid_down() -> None:
+    """A line that runs downwards comes out level, its beginning (at the top) on the left."""
+    page = np.zeros((120, 40, 3), np.uint8)
+    page[10:30] = 255
+    crop = cut(page, region([[10, 10], [30, 10], [30, 110], [10, 110]]))
+    assert crop.shape == (20, 100, 3)
+    assert crop[:, :15].mean() > 240
+    assert crop[:, 25:].mean() < 15
