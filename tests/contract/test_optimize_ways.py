@@ -292,7 +292,7 @@ def test_nncf_keeps_an_eye_on_the_accuracy(tmp_path: Path, net: Bundle) -> None:
     ],
 )
 def test_an_accuracy_function_that_fails(tmp_path: Path, net: Bundle, trouble: BaseException, says: str) -> None:
-    """On fp32 that is an error in its own words, and nothing is written; a variant on which it fails is refused with them."""
+    """On fp32 that is an error in its own words, and nothing is written; a variant on which it fails is refused."""
 
     def never(session: Session) -> float:
         raise trouble
