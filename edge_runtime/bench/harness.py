@@ -42,8 +42,8 @@ def bench(
     Each candidate is first loaded and run once in a process of its own (cold start, memory; a crash loses that candidate
     only). Those that did are then opened here together and measured in turns, model by model: on the bundle's first golden
     sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical sizes; a recurrent model's state is
-    carried from run to run. A candidate that fails is an entry with its error. `devices` narrows the choice; `now` dates the
-    report. Raises EngineMissingError when there is nothing to run any of the bundles on.
+    carried from run to run. A candidate that fails is an entry with its error. `devices` narrows the choice; `now` dates
+    the report. Raises EngineMissingError when there is nothing to run any of the bundles on.
     """
     found = tuple(backends.devices() if devices is None else devices)
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
