@@ -138,7 +138,7 @@ def _entry(manifest: Manifest, candidate: Candidate, inputs: dict[str, Array]) -
         model=manifest.name, version=manifest.version, task=manifest.task,
         variant=variant.name, precision=variant.precision, accuracy=variant.accuracy,
         backend=device.backend, engine=device.engine, device=device.name, settings=candidate.settings,
-        inputs=fed + (", state carried from run to run" if manifest.signature.state else ""),
+        inputs=fed + ("" if manifest.golden is None else ", the first golden sample") + (", state carried from run to run" if manifest.signature.state else ""),
     )  # fmt: skip
 
 

@@ -261,7 +261,7 @@ def test_labels_and_vocabularies_that_do_not_fit_are_the_bundles_fault() -> None
 )
 def test_an_output_of_another_shape_is_the_manifests_fault(kind: Kind, after: steps.After, shape: tuple[int, ...]) -> None:
     """The model ran, and what it gave is not what the last step is for."""
-    with pytest.raises(ManifestError, match="output|made of"):
+    with pytest.raises(ManifestError, match=r"output|made of"):
         answer(made(kind, (), after), GOOD[kind], np.zeros(shape, np.float32))
 
 
