@@ -1,6 +1,6 @@
 """Smaller, faster forms of a model, each let in only if it was measured to be right."""
 
-from edge_runtime.optimize.gate import Gate, Trial, Verdict, agreement, retention
+from edge_runtime.optimize.gate import Gate, Measure, Trial, Verdict, agreement, retention
 from edge_runtime.optimize.quantization import Nodes, Progress, Quantization, Quantizer
 from edge_runtime.optimize.samples import check_samples, hold_out, load_samples
 from edge_runtime.optimize.variants import INT8, QUANTIZERS, Outcome, optimize
@@ -9,6 +9,7 @@ __all__ = [
     "INT8",
     "QUANTIZERS",
     "Gate",
+    "Measure",
     "Nodes",
     "Outcome",
     "Progress",

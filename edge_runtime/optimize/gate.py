@@ -81,6 +81,17 @@ def agreement(samples: Sequence[Tensors], tolerance: float, data: str) -> Gate:
     return gate
 
 
+class Measure(msgspec.Struct, frozen=True):
+    """A figure that counts for a task: from 0 to 1, higher is better."""
+
+    metric: str
+    data: str
+    """What it is measured on: nothing that the model was trained or calibrated with."""
+    of: Callable[[Session], float]
+    digest: str = ""
+    """sha256 of that data."""
+
+
 def retention(measure: Callable[[Session], float], metric: str, max_drop: float, data: str) -> Gate:
     """A gate by the measure that counts for a task (F1, accuracy; higher is better): it drops by `max_drop` at most.
 
