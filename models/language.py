@@ -23,7 +23,7 @@ def samples(packages: Path) -> Sequence[Tensors]:
 
 
 def measure(packages: Path) -> Measure:
-    """The share of the 2,000 held-out phrases whose language is told right."""
+    """The share of the 4,000 held-out phrases whose language is told right."""
     held_out = language.held_out(packages)
     inputs = _inputs(held_out.x)
 

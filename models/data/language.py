@@ -33,13 +33,13 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyzàáâãäåçèéêëìíîïñòóôõ�
 UNKNOWN = 1
 VOCABULARY = len(ALPHABET) + 2
 LENGTH = 64
-TEST_PHRASES = 2_000
+TEST_PHRASES = 4_000
 
 RAREST = 600
 """In centibels: once in a million words. What is rarer is often a name or a slip."""
 APART = 50
 """In centibels: about three times as often."""
-HELD_OUT_DATA = "2,000 phrases of 1 to 3 words, 250 in each language; none of the words was trained with"
+HELD_OUT_DATA = "4,000 phrases of 1 to 3 words, 500 in each language; none of the words was trained with"
 FEWEST_WORDS, MOST_WORDS = 1, 3
 ONE_OF = 5
 """One word of so many is for testing."""
