@@ -79,7 +79,8 @@ def _recording(line: str, classes: dict[str, int], where: str) -> Recording:
         raise InputError(f"{where}: {str(error)[:80]}") from error
     if len(steps := {len(row) for row in rows}) > 1:
         raise InputError(f"{where}: channels of {min(steps)} and of {max(steps)} steps in one recording")
-    values = np.asarray(rows, np.float64).T.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = np.asarray(rows, np.float64).T.astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"{where}: NaN, infinite or huge values")
     return Recording(values, classes[label])
