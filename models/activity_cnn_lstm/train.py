@@ -27,7 +27,7 @@ def train(packages: Path, progress: Progress) -> nn.Module:
 
 
 class Worn(msgspec.Struct, frozen=True):
-    """Recordings that begin elsewhere, of a watch that sits a little differently: each channel stronger or weaker, noisy."""
+    """Recordings that begin elsewhere, of a watch that sits a little differently: channels stronger or weaker, noisy."""
 
     strength: float = 0.2
     noise: float = 0.05

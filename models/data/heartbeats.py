@@ -1,7 +1,7 @@
 """Twenty seconds of a heart, with one beat that comes too early: what is trained with, and what is held out.
 
-An excerpt of the MIT-BIH arrhythmia database (Moody and Mark, 2001; ODC-By 1.0), 360 samples a second in millivolts, as sktime
-carries it (BSD-3-Clause). A sample's label is 1 in the one stretch that its cardiologists' notes call abnormal.
+An excerpt of the MIT-BIH arrhythmia database (Moody and Mark, 2001; ODC-By 1.0), 360 samples a second in millivolts, as
+sktime carries it (BSD-3-Clause). A sample's label is 1 in the one stretch that its cardiologists' notes call abnormal.
 """
 
 from __future__ import annotations
