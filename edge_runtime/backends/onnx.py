@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -104,6 +105,8 @@ class OnnxSession:
 
 
 def _engine() -> Any:
+    # Importing it opens a channel to its maker, and leaves a device's id in the home folder, unless this is set by then.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -134,11 +134,12 @@ def _runner(session: Session, inputs: dict[str, Array]) -> Callable[[], object]:
 def _entry(manifest: Manifest, candidate: Candidate, inputs: dict[str, Array]) -> Entry:
     variant, device = candidate.variant, candidate.device
     fed = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in inputs.items())
+    sample = "" if manifest.golden is None else ", the first golden sample"
     return Entry(
         model=manifest.name, version=manifest.version, task=manifest.task,
         variant=variant.name, precision=variant.precision, accuracy=variant.accuracy,
         backend=device.backend, engine=device.engine, device=device.name, settings=candidate.settings,
-        inputs=fed + (", state carried from run to run" if manifest.signature.recurrent else ""),
+        inputs=fed + sample + (", state carried from run to run" if manifest.signature.recurrent else ""),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.backends import onnx as engine
 from edge_runtime.errors import ArtifactError, EdgeError, EngineMissingError, InputError
 from edge_runtime.optimize.quantization import Control, Nodes, Progress, Quantization, choose, written
 from edge_runtime.values import Tensors
@@ -127,6 +128,7 @@ class _Samples:
 
 
 def _packages() -> tuple[Any, Any]:
+    next(engine.BACKEND.devices(), None)  # imports the engine, with its telemetry off
     try:
         import onnx
         import onnx.numpy_helper

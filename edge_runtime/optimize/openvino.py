@@ -101,11 +101,15 @@ def _quantized(
         "model_type": nncf.ModelType.TRANSFORMER if _has_attention(model) else None,
         "ignored_scope": nncf.IgnoredScope(names=list(left)) if left else None,
     }
+    # All that was seen, as for ONNX: the tool's own mean of the samples' ranges cuts off the ends of nearly all.
+    ranges = nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
+    )
     data, output = nncf.Dataset(seen), StringIO()
     try:
         with redirect_stdout(output):  # its progress bars cannot be switched off
             if control is None:
-                return nncf.quantize(model, data, **options)
+                return nncf.quantize(model, data, advanced_parameters=ranges, **options)
             return nncf.quantize_with_accuracy_control(
                 model,
                 data,
@@ -113,6 +117,7 @@ def _quantized(
                 _validation(control),
                 max_drop=control.max_drop,
                 drop_type=nncf.DropType.ABSOLUTE,
+                advanced_quantization_parameters=ranges,
                 advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(max_num_iterations=ROUNDS),
                 **options,
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import InputError
+from edge_runtime.errors import InputError, ManifestError
 from edge_runtime.processing import answers, boxes, images, sounds, steps, texts
 from edge_runtime.processing.answers import Answer
 from edge_runtime.values import Array, Tensors
@@ -43,7 +43,14 @@ class Done:
 def answer(done: Done) -> Answer:
     """What the last step makes of it."""
     after = done.processing.after
-    return _STEPS[type(after)](after, done)
+    try:
+        return _STEPS[type(after)](after, done)
+    except InputError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:  # numpy's, of an output of another shape than the step is for
+        raise ManifestError(
+            f"the model's output {after.output!r} is not one of which {steps.name(after)} are made: {error}"
+        ) from error
 
 
 def _labels(step: steps.Labels, done: Done) -> answers.Labels:
@@ -98,7 +105,7 @@ def _anomaly(step: steps.Anomaly, done: Done) -> answers.Anomaly:
 def _alone(output: Array, rank: int) -> Array:
     """The one of a batch of one."""
     if output.ndim != rank or output.shape[0] != 1:
-        raise InputError(f"an answer is made of an output [1, ...] of {rank} axes; the model gave {list(output.shape)}")
+        raise ManifestError(f"an answer is made of an output [1, ...] of {rank} axes; the model gave {list(output.shape)}")
     return np.asarray(output[0])
 
 

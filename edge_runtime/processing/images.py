@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.errors import InputError
+from edge_runtime.errors import InputError, ManifestError
 from edge_runtime.processing import steps
 from edge_runtime.processing.extra import vision
 from edge_runtime.values import Array
@@ -78,5 +78,5 @@ def channels_first(step: steps.ChannelsFirst, picture: Array) -> Array:
 def pixels(output: Array) -> Array:
     """uint8 [height, width] of [1, 1, height, width] in 0..1; what is outside is drawn as the nearest that can be."""
     if output.ndim != 4 or output.shape[:2] != (1, 1):
-        raise InputError(f"a picture is made of [1, 1, height, width]; the model gave {list(output.shape)}")
+        raise ManifestError(f"a picture is made of [1, 1, height, width]; the model gave {list(output.shape)}")
     return np.asarray(np.rint(np.clip(np.nan_to_num(output[0, 0]), 0, 1) * 255), np.uint8)

@@ -18,11 +18,12 @@ from edge_runtime.bench.harness import bench, measurements
 from edge_runtime.bench.html import render
 from edge_runtime.bench.measure import WarmUp
 from edge_runtime.bench.report import Report, decode, encode
+from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant
 from edge_runtime.bundles.manifest import encode as encode_manifest
 from edge_runtime.bundles.store import Bundle
 from edge_runtime.engines import candidates, open_best
-from edge_runtime.errors import EngineMissingError, RunError
+from edge_runtime.errors import BundleError, EngineMissingError, RunError
 from edge_runtime.signature import Signature, StatePair, TensorSpec
 from edge_runtime.tuning.profile import Profile
 from edge_runtime.values import Settings
@@ -150,6 +151,27 @@ def test_nothing_to_run_on_is_an_error(tiny: Bundle) -> None:
     """Without a device there is no report, but a message that says where to look."""
     with pytest.raises(EngineMissingError, match="tiny"):
         bench([tiny], devices=[])
+
+
+def test_golden_inputs_are_what_is_measured(tiny: Bundle, tmp_path: Path) -> None:
+    """Here and in the process of the cold start; a file that is not the model's is an error, not other inputs."""
+    signature = tiny.manifest.signature
+    x = np.full((1, 10), 3.0, np.float32)
+    golden.write(tmp_path / "golden.npz", signature, [{"x": x}], [{"y": x + 1}])
+    data = (tmp_path / "golden.npz").read_bytes()
+    for path in tiny.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    file = File("golden.npz", hashlib.sha256(data).hexdigest(), len(data))
+    bundle = _write(tmp_path, msgspec.structs.replace(tiny.manifest, golden=file, variants=tiny.manifest.variants[:1]))
+    report = bench([bundle], runs=5, warmup=SHORT, now=NOW)
+    assert report.entries
+    assert all(entry.error is None and entry.cold is not None for entry in report.entries)
+    assert {entry.inputs for entry in report.entries} == {"x float32 [1, 10], the first golden sample"}
+    (tmp_path / "golden.npz").write_bytes(b"nothing")
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        bench([bundle], runs=5, warmup=SHORT, now=NOW)
+    with pytest.raises(RunError, match="ended with exit status 1"):
+        cold_start(_request(bundle, golden=str(tmp_path / "golden.npz")))
 
 
 def _request(bundle: Bundle, **changes: object) -> Request:

@@ -9,10 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from benchmarks.tiny import tiny_bundle
+from edge_runtime.bundles.store import Store
+from edge_runtime.processing.answers import Region
+from edge_runtime.processing.boxes import cut
+from edge_runtime.processing.files import read_image, write_image
+from models.pipelines.sources import PAGE, SPEECH
 
 COMMANDS = {
     "edge_runtime.cli": ("devices", "list", "run", "install", "activate", "rollback", "bench", "optimize"),
@@ -114,6 +120,9 @@ def test_a_missed_budget_is_exit_status_1(tiny: Path, x: Path) -> None:
         (("run", "TINY", "--input", "cut.npz"), 2, "--input cut.npz: File is not a zip file"),
         (("run", "TINY", "--input", "x=huge.npy"), 2, "--input x=huge.npy: Unable to allocate"),
         (("run", "TINY", "--input", "X"), 2, "write NAME=FILE.npy"),
+        (("run", "TINY", "--input", "page.png"), 2, "tiny takes tensors: write NAME=FILE.npy"),
+        (("run", "TINY", "--text", "hello"), 2, "tiny has no processing: give tensors by name"),
+        (("run", "TINY", "--text", "hello", "--class", "3"), 2, "--text and --class: hand over one thing at a time"),
         (("run", "n" * 5000, "--input", "x=X"), 3, "nnnn"),
         (("run", "no_such_model", "--input", "x=X"), 3, "no_such_model"),
         (("bench", "no_such_model"), 3, "no_such_model"),
@@ -175,6 +184,39 @@ def test_a_bundle_is_installed_listed_activated_and_rolled_back(tiny: Path, tmp_
     assert json.loads(edge("install", newer, "--no-activate", "--json", "--store", store))["active"] is False
     assert "tiny" in edge("list", "--store", store)
     edge("run", "tiny@1.1", "--input", f"x={x}", "--store", store)
+
+
+@pytest.fixture(scope="module")
+def zoo(store: Store) -> Path:
+    """The folder of a store with every model."""
+    return store.path
+
+
+def test_run_reads_a_picture(zoo: Path, packages: Path, tmp_path: Path) -> None:
+    """The detector's boxes as a table and as JSON, and the reader's text of one of them."""
+    page = packages / PAGE
+    table = edge("run", "ppocr_det", "--input", page, "--store", zoo).splitlines()
+    assert table[2].split() == ["TOP", "LEFT", "TOP", "RIGHT", "BOTTOM", "RIGHT", "BOTTOM", "LEFT", "SCORE"]
+    assert len(table) == 3 + 7
+    told = json.loads(edge("run", "ppocr_det", "--input", page, "--json", "--store", zoo))
+    assert told["answer"]["kind"] == "boxes"
+    line = tmp_path / "line.png"
+    write_image(line, cut(read_image(page), msgspec.convert(told["answer"]["boxes"][0], Region)))
+    assert "text: Region-based segmentation" in edge("run", "ppocr_rec", "--input", line, "--store", zoo)
+
+
+def test_run_hears_a_sound(zoo: Path, packages: Path, tmp_path: Path) -> None:
+    """When there is speech; a sound at another rate is told both rates."""
+    told = edge("run", "silero_vad", "--input", packages / SPEECH, "--store", zoo)
+    assert re.search(r"^speech +6\.784 s +7\.168 s +0\.\d+$", told, re.MULTILINE)
+    said = edge("run", "basic_pitch", "--input", packages / SPEECH, "--store", zoo, status=2)
+    assert "at 16000 Hz; 1 channel of 16 bits at 22050 Hz is needed" in said
+    said = edge("run", "silero_vad", "--input", packages / PAGE, "--store", zoo, status=2)
+    assert "the model takes a sound" in said
+    said = edge("run", "silero_vad", "--input", packages / SPEECH, "--output", tmp_path / "a.png", "--store", zoo, status=2)
+    assert "this model's outputs are written as .npz" in said
+    said = edge("run", "silero_vad", "--store", zoo, status=2)
+    assert "takes a sound: float32 [samples] in -1..1 at 16000 Hz; or audio float32 [1, 576]" in said
 
 
 def test_bench_writes_its_reports_and_the_profile_that_the_runtime_uses(tiny: Path, tmp_path: Path, x: Path) -> None:

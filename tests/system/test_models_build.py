@@ -96,6 +96,20 @@ def test_labels(store: Store, packages: Path) -> None:
     assert len(labels) == store.bundle("ppocr_rec").manifest.signature.outputs[0].shape[-1]
 
 
+def test_classes_are_the_labels(packages: Path, empty: Store) -> None:
+    """Those of a recipe that writes them down, one a line; a line end in one, or labels beside them, is refused."""
+    recipe = recipes.load("silero_vad")
+    named = msgspec.structs.replace(recipe, version="2.0", classes=("speech",))
+    bundle = build(named, packages, empty).bundle
+    assert bundle.labels() == ("speech",)
+    assert bundle.manifest.processing == recipe.processing
+    empty.verify(bundle)
+    with pytest.raises(BundleError, match="line end"):
+        msgspec.structs.replace(recipe, classes=("a\nb",)).__post_init__()
+    with pytest.raises(BundleError, match="not both"):
+        msgspec.structs.replace(recipes.load("ppocr_rec"), classes=("a",)).__post_init__()
+
+
 def test_building_twice(packages: Path, tmp_path: Path, store: Store) -> None:
     """A bundle that is built a second time, int8 included, has the same digest."""
     other = Store(tmp_path / "other", create=True)
@@ -131,8 +145,8 @@ def test_a_changed_recipe_needs_a_new_version(packages: Path, empty: Store) -> N
     changed = msgspec.structs.replace(recipe, task="something else")
     with pytest.raises(BundleError, match="raise the recipe's version"):
         build(changed, packages, empty)
-    assert build(msgspec.structs.replace(changed, version="1.1"), packages, empty).fresh
-    assert empty.active("silero_vad") == "1.1"
+    assert build(msgspec.structs.replace(changed, version="2.0"), packages, empty).fresh
+    assert empty.active("silero_vad") == "2.0"
 
 
 def test_a_refused_int8(packages: Path, empty: Store) -> None:
@@ -177,7 +191,7 @@ def test_bad_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (recipes.HERE / "silero_vad" / "recipe.toml").read_text()
     monkeypatch.setattr(recipes, "HERE", tmp_path)
     (tmp_path / "odd").mkdir()
-    for bad in (f"colour = 1\n{text}", text.replace('version = "1.0"', ""), "= 3", text):
+    for bad in (f"colour = 1\n{text}", text.replace('version = "1.1"', ""), "= 3", text):
         (tmp_path / "odd" / "recipe.toml").write_text(bad)
         with pytest.raises(BundleError, match=r"odd/recipe\.toml"):
             recipes.load("odd")
@@ -191,8 +205,8 @@ def test_the_command(packages: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert command.main([*arguments, str(packages)]) == 0
     assert command.main([*arguments, str(packages)]) == 0
     built, there = capsys.readouterr().out.splitlines()
-    assert built.startswith("silero_vad 1.0: fp32-onnx (built in ")
-    assert there == "silero_vad 1.0: fp32-onnx (there already)"
+    assert built.startswith("silero_vad 1.1: fp32-onnx (built in ")
+    assert there == "silero_vad 1.1: fp32-onnx (there already)"
     assert command.main([*arguments, str(tmp_path / "nowhere")]) == 1
     told = capsys.readouterr()
     assert told.out == ""

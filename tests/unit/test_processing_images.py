@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.errors import InputError
+from edge_runtime.errors import InputError, ManifestError
 from edge_runtime.processing import images, steps
 from edge_runtime.processing.process import tensors
 from edge_runtime.values import Array
@@ -106,5 +106,5 @@ def test_a_made_picture_is_drawn_within_what_can_be_drawn() -> None:
 @pytest.mark.parametrize("output", [np.zeros((2, 1, 4, 4), np.float32), np.zeros((1, 4, 4), np.float32)])
 def test_what_is_no_picture_of_a_model_is_refused(output: Array) -> None:
     """Two pictures, or an axis too few."""
-    with pytest.raises(InputError, match=r"\[1, 1, height, width\]"):
+    with pytest.raises(ManifestError, match=r"\[1, 1, height, width\]"):
         images.pixels(output)

@@ -17,21 +17,17 @@ from edge_runtime.signature import Signature, StatePair, TensorSpec
 from edge_runtime.values import Array
 
 
-def signature(*, x: tuple[int | str, ...] = ("N", "M"), y: tuple[int | str, ...] = ("N", "K"), **more: str) -> Signature:
-    """Input x, output y, and other inputs by name and dtype."""
-    others = tuple(TensorSpec(name, dtype, (1, "P")) for name, dtype in more.items())
-    return Signature((TensorSpec("x", "float32", x), *others), (TensorSpec("y", "float32", y),))
+def signature(y: tuple[int | str, ...] = ("N", "K"), more: tuple[str, ...] = ()) -> Signature:
+    """Input x, output y, and other inputs by their names."""
+    others = tuple(TensorSpec(name, "float32", (1, "P")) for name in more)
+    return Signature((TensorSpec("x", "float32", ("N", "M")), *others), (TensorSpec("y", "float32", y),))
 
 
 def made(
-    kind: Kind,
-    before: tuple[Before, ...],
-    after: steps.After,
-    labels: tuple[str, ...] = (),
-    rate: int | None = None,
-    **more: str,
-) -> Processor:
-    return Processor(Processing(kind, "x", before, after, rate), signature(**more), labels)
+    kind: Kind, before: tuple[Before, ...], after: steps.After, labels: tuple[str, ...] = (), rate: int | None = None,
+    y: tuple[int | str, ...] = ("N", "K"), more: tuple[str, ...] = (),
+) -> Processor:  # fmt: skip
+    return Processor(Processing(kind, "x", before, after, rate), signature(y, more), labels)
 
 
 def answer(processor: Processor, raw: Any, *outputs: Array) -> Any:
@@ -54,7 +50,7 @@ def test_labels_of_many_windows_are_those_of_their_mean() -> None:
     """A label that is likely in all is likelier than one that is sure in one."""
     processor = made("series", (steps.Windows(2), steps.Batch()), steps.Labels("y", 1), ("a", "b"))
     found = answer(processor, np.zeros((4, 1), np.float32), np.array([[1.0, 0.0]]), np.array([[0.1, 0.9]]))
-    assert found.labels == (answers.Label("a", pytest.approx(0.55)),)
+    assert [(label.name, label.score) for label in found.labels] == [("a", pytest.approx(0.55))]
 
 
 def test_a_text_has_the_labels_of_its_symbols() -> None:
@@ -77,7 +73,7 @@ def test_an_embedding_is_the_unit_mean_of_what_is_marked(tmp_path: Path) -> None
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
     before = (steps.WordPieces("x", "mask", None, 4, pad=True), steps.Batch())
     pooled = Processing("text", "x", before, steps.Pooled("y", "mask"))
-    processor = Processor(pooled, signature(mask="int64"), (), tmp_path / "vocab.txt")
+    processor = Processor(pooled, signature(more=("mask",)), (), tmp_path / "vocab.txt")
     (call,) = processor.before("a")
     assert (call["x"].tolist(), call["mask"].tolist()) == ([[2, 4, 3, 0]], [[1, 1, 1, 0]])
     features = np.array([[[3.0, 0.0], [1.0, 8.0], [2.0, 0.0], [99.0, 99.0]]], np.float32)
@@ -88,7 +84,7 @@ def test_an_embedding_is_the_unit_mean_of_what_is_marked(tmp_path: Path) -> None
 
 def test_noise_is_drawn_the_same_each_time() -> None:
     """Class 2 of 3 in one-hot, and standard normal noise from the seed."""
-    processor = made("noise", (steps.Draw("z", 1000, 3, seed=5),), steps.Picture("y"), z="float32")
+    processor = made("noise", (steps.Draw("z", 1000, 3, seed=5),), steps.Picture("y"), more=("z",))
     (one,), (two,) = processor.before(2), processor.before(2)
     assert one["x"].tolist() == [[0.0, 0.0, 1.0]]
     assert one["z"].shape == (1, 1000)
@@ -256,7 +252,17 @@ def test_labels_and_vocabularies_that_do_not_fit_are_the_bundles_fault() -> None
     with pytest.raises(BundleError, match="made of labels"):
         made("image", (), steps.Ctc("y"))
     with pytest.raises(BundleError, match="taken apart by a vocabulary"):
-        made("text", (steps.WordPieces("x", "mask", None, 8),), steps.Labels("y"), mask="int64")
+        made("text", (steps.WordPieces("x", "mask", None, 8),), steps.Labels("y"), more=("mask",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "shape"),
+    [("audio", steps.Events("y", 1.0), (1,)), ("image", steps.Boxes("y"), (1, 4)), ("image", steps.Labels("y"), ())],
+)
+def test_an_output_of_another_shape_is_the_manifests_fault(kind: Kind, after: steps.After, shape: tuple[int, ...]) -> None:
+    """The model ran, and what it gave is not what the last step is for."""
+    with pytest.raises(ManifestError, match=r"output|made of"):
+        answer(made(kind, (), after), GOOD[kind], np.zeros(shape, np.float32))
 
 
 def test_a_step_that_stands_where_it_cannot_is_the_manifests_fault() -> None:

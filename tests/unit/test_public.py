@@ -43,5 +43,19 @@ def test_importing_the_device_imports_no_vendor_no_network_and_no_event_loop() -
     """A device that infers pays for nothing else."""
     script = "import sys, edge_runtime; print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
-    unwanted = {"onnxruntime", "openvino", "ai_edge_litert", "asyncio", "ssl", "httpcore", "paho", "tqdm", "cloud_bridge"}
+    unwanted = {
+        "onnxruntime",
+        "openvino",
+        "ai_edge_litert",
+        "asyncio",
+        "ssl",
+        "httpcore",
+        "paho",
+        "tqdm",
+        "cloud_bridge",
+        "cv2",
+        "tokenizers",
+    }
     assert not unwanted & loaded
+    parts = {name for name in loaded if name.startswith("edge_runtime.processing.")}
+    assert parts <= {"edge_runtime.processing.steps"}
