@@ -27,6 +27,8 @@ START, END = 7 * RATE, 15 * RATE
 """The part of the conversation that is used: there is speech in most of it."""
 SNR = 5.0
 """Decibels of speech over noise that the nets are given."""
+LEVEL = 0.02
+"""Of the noise that it is calibrated with, of full scale."""
 NOISES = ("white", "pink", "hum")
 
 
@@ -74,15 +76,26 @@ def _share(session: Session, clean: Array, noisy: Array) -> float:
     return 1 - float(np.sum(np.square(made - clean)) / np.sum(np.square(noisy - clean)))
 
 
+def samples(packages: Path) -> Sequence[Tensors]:
+    """Steps of the seconds before that part, with other noise, each with the state that comes to it."""
+    clean = read_wav(packages / SPEECH, RATE)[:START]
+    return _steps(packages, clean + np.float32(LEVEL) * noise("pink", len(clean)))[10:]
+
+
 def golden(packages: Path) -> Sequence[Tensors]:
-    """Eight steps in the middle of the noisy speech, each with the state that comes to it."""
+    """Eight steps of the noisy speech that it is judged by, each with the state that comes to it."""
+    return _steps(packages, mixed(packages)[0][1][:RATE])[:8]
+
+
+def _steps(packages: Path, noisy: Array) -> list[Tensors]:
+    """Every 15th step."""
     known = recipe.load("dtln")
     with TemporaryDirectory() as room:
         compose.make(packages, Path(room, "dtln.onnx"))
         session = backend("onnx").load(Path(room, "dtln.onnx"), signature=known.signature)
     stream, found = session.stream(), []
-    for number, inputs in enumerate(recipe.prepared("dtln", mixed(packages)[0][1][:RATE])):
+    for number, inputs in enumerate(recipe.prepared("dtln", noisy)):
         if number % 15 == 14:
             found.append({**inputs, **stream.state})
         stream.run(inputs)
-    return found[:8]
+    return found
