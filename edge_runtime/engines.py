@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from edge_runtime import backends
+from edge_runtime.backends import integer
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.bundles.manifest import Manifest
+from edge_runtime.bundles.manifest import Manifest, Variant
 from edge_runtime.errors import BackendError, DeviceMissingError, EngineMissingError
 from edge_runtime.tuning.profile import Candidate, Profile
 from edge_runtime.values import Device, Settings
 
-__all__ = ["Candidate", "Loaded", "candidates", "open_best", "open_candidate"]
+__all__ = ["Candidate", "Loaded", "candidates", "open_best", "open_candidate", "open_variant"]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -45,12 +46,23 @@ def candidates(
 
 def open_candidate(bundle: Bundle, candidate: Candidate) -> Session:
     """Load one candidate on its device. Raises a BackendError."""
-    return backends.backend(candidate.device.backend).load(
-        bundle.artifact(candidate.variant),
-        device=candidate.device.name,
-        settings=candidate.settings,
+    device = candidate.device
+    return open_variant(bundle, candidate.variant, device.backend, device.name, candidate.settings)
+
+
+def open_variant(
+    bundle: Bundle, variant: Variant, backend: str, device: str = "CPU", settings: Settings = Settings()
+) -> Session:
+    """Load a variant on a backend's device. Tensors that the artifact holds as integers are converted, as the variant's
+    `quantized` says: the session's signature is the manifest's. Raises a BackendError."""
+    return integer.load(
+        backends.backend(backend),
+        bundle.artifact(variant),
+        device=device,
+        settings=settings,
         signature=bundle.manifest.signature,
-        names=candidate.variant.names,
+        names=variant.names,
+        quantized=variant.quantized,
     )
 
 

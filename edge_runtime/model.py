@@ -132,7 +132,7 @@ class Model:
 
     def _infer_raw(self, inputs: Raw, budget: float | None, start: float) -> Result:
         processor = self._processors.get()
-        if self.manifest.signature.state:
+        if self.manifest.signature.recurrent:
             stream = self.stream()
             return raw.answer(processor, inputs, lambda call: raw.later(stream.infer, call, budget, start), start)
         return raw.answer(processor, inputs, lambda call: self._infer(call, budget, start), start)

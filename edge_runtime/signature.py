@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import msgspec
@@ -59,6 +59,25 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(f"tensor {self.name!r}: no size is known for its dimension {error}") from error
 
 
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an artifact holds a tensor that the signature has in float32: real = scale * (stored - zero_point)."""
+
+    dtype: str
+    """ "int8" or "uint8"."""
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        limits = {"int8": (-128, 127), "uint8": (0, 255)}.get(self.dtype)
+        if limits is None:
+            raise ManifestError(f"a scale is of int8 or uint8, not of {self.dtype!r}")
+        if not (isfinite(self.scale) and self.scale > 0 and limits[0] <= self.zero_point <= limits[1]):
+            raise ManifestError(
+                f"scale {self.scale} with zero point {self.zero_point}: give a finite scale above 0 and a zero point that "
+                f"{self.dtype} holds"
+            )
+
+
 class StatePair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recurrent model's state: the output that becomes the input of the next call. It starts as zeros."""
 
@@ -72,6 +91,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: tuple[StatePair, ...] = ()
+    hidden_state: bool = False
+    """The artifact keeps its state inside: it runs in streams only, and nobody can read the state or move it."""
 
     def __post_init__(self) -> None:
         inputs = {spec.name: spec for spec in self.inputs}
@@ -87,6 +108,13 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ManifestError(f"state {pair.output!r} -> {pair.input!r}: the dtypes differ")
         if len({pair.input for pair in self.state}) < len(self.state):
             raise ManifestError("two state pairs fill the same input")
+        if self.state and self.hidden_state:
+            raise ManifestError("a model's state is either tensors or hidden, not both")
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a call depends on those before it, in a stream."""
+        return bool(self.state) or self.hidden_state
 
     @property
     def stateless_inputs(self) -> tuple[TensorSpec, ...]:

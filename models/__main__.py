@@ -46,11 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(name: str, packages: Path, store: Store) -> str:
     start = perf_counter()
-    with tqdm(desc=name, unit="step", leave=False, disable=None, file=sys.stderr) as bar:
+    with tqdm(total=100, leave=False, disable=None, file=sys.stderr, bar_format="{desc} {bar:30} {elapsed}") as bar:
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+        def progress(what: str, share: float) -> None:
+            bar.set_description_str(f"{name}: {what}", refresh=False)
+            bar.update(100 * share - bar.n)
 
         built = build(recipes.load(name), packages, store, progress)
     return _told(built, perf_counter() - start)
@@ -61,6 +61,7 @@ def _told(built: Built, seconds: float) -> str:
     variants = ", ".join(variant.name for variant in manifest.variants)
     how = f"built in {seconds:.1f} s" if built.fresh else "there already"
     lines = [f"{manifest.name} {manifest.version}: {variants} ({how})"]
+    lines += [f"  {refusal.name} is left out: {refusal.reason}" for refusal in built.refused]
     lines += [f"  {line}" for trial in built.trials for line in str(trial).splitlines()]
     return "\n".join(lines)
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
 import msgspec
 
 import edge_runtime.optimize
 import edge_runtime.processing
-from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
-from edge_runtime.bundles.manifest import MANIFEST, Manifest, encode
 from edge_runtime.bundles.store import Store
-from edge_runtime.errors import BundleError, DigestError, EngineMissingError
-from edge_runtime.optimize import INT8, Gate, Outcome, Progress, Trial, optimize
-from edge_runtime.values import Tensors
+from edge_runtime.errors import DigestError
+from edge_runtime.optimize import Trial
 from models import recipe as recipes
-from models.recipe import Int8, Labels, Recipe
+from models.cards import Refusal
+from models.make import BUNDLE, Progress, make
+from models.recipe import Recipe
 
-LABELS = "labels.txt"
 BUILT = ".built.json"
 """In the store: model -> digest of what it was built with. It only tells what need not be built again."""
 
@@ -39,111 +33,55 @@ class Built(msgspec.Struct, frozen=True):
     fresh: bool
     """Whether it was built; False when it was there already."""
     trials: tuple[Trial, ...] = ()
-    """Of its int8 variants, if they were made just now."""
+    """Of the variants that were made just now."""
+    refused: tuple[Refusal, ...] = ()
+    """Variants that could not be made here, and why."""
 
 
-class Calibration(Protocol):
-    """A model's `calibration.py`."""
+def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lambda what, share: None) -> Built:
+    """Install a recipe's bundle: of a net that is trained here the committed one, else one that is made of the packages
+    now. What is in the store already, and whole, is left alone.
 
-    def samples(self, packages: Path) -> Sequence[Tensors]:
-        """What to calibrate with."""
-        ...
-
-    def gate(self, bundle: Bundle, packages: Path, tolerance: float) -> Gate:
-        """What to judge the bundle's new variant by: none of the samples."""
-        ...
-
-
-def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lambda done, total: None) -> Built:
-    """Make a recipe's bundle from the packages and install it; what is in the store already, and whole, is left alone.
-
-    An int8 variant that its gate refuses is left out, and its trial says why. Raises BundleError, also for a package that
-    is missing or is another version, and what `optimize` raises.
+    A variant that its gate refuses is left out, and its trial says why. Raises BundleError, also for a package that is
+    missing or is another version, and what `optimize` raises.
     """
-    for carried in recipe.carried:
-        recipes.check(carried, packages)
-    with tempfile.TemporaryDirectory(prefix="bundle-") as room:
-        plain = Path(room, "plain")
-        manifest = _gather(recipe, packages, plain)
-        key = _key(recipe)
-        there = _installed(manifest, key, store)
-        if there is not None:
-            return Built(there, fresh=False)
-        trials: tuple[Trial, ...] = ()
-        made = plain
-        if recipe.int8 is not None:
-            outcome = _optimize(recipe, recipe.int8, packages, plain, progress)
-            made, trials = (outcome.bundle.folder if outcome.bundle else plain), outcome.trials
-        built = Built(store.install(made), fresh=True, trials=trials)
+    key = _key(recipe)
+    if recipe.trained is None:
+        for carried in recipe.carried:
+            recipes.check(carried, packages)
+    there = _installed(recipe, key, store)
+    if there is not None:
+        return Built(there, fresh=False)
+    if recipe.trained is not None:
+        built = Built(store.install(recipes.HERE / recipe.name / BUNDLE), fresh=True)
+    else:
+        with tempfile.TemporaryDirectory(prefix="bundle-") as room:
+            made = make(recipe, packages, Path(room), progress)
+            built = Built(store.install(made.bundle.folder), True, made.trials, made.missing)
     _remember(store, recipe.name, key)
     return built
 
 
-def _optimize(recipe: Recipe, int8: Int8, packages: Path, plain: Path, progress: Progress) -> Outcome:
-    bundle = read_bundle(plain)
-    calibration = _calibration(recipe.name)
-    return optimize(
-        bundle,
-        calibration.samples(packages),
-        calibration.gate(bundle, packages, int8.tolerance),
-        out=plain.with_name("with-int8"),
-        quantization=int8.quantization,
-        progress=progress,
-    )
-
-
-def _gather(recipe: Recipe, packages: Path, folder: Path) -> Manifest:
-    """The bundle's folder without int8: the package's files under plain names, labels, and the manifest."""
-    folder.mkdir()
-    files = {}
-    for part in recipe.variants:
-        name = f"{recipe.name}.{part.precision}{Path(part.file).suffix}"
-        shutil.copyfile(packages / part.file, folder / name)
-        files[part.file] = file_of(folder, name)
-    labels = _labels(recipe.labels, packages / recipe.variants[0].file) if recipe.labels else recipe.classes
-    if labels:
-        (folder / LABELS).write_bytes(("\n".join(labels) + "\n").encode())
-    manifest = recipe.manifest(files, file_of(folder, LABELS) if labels else None)
-    (folder / MANIFEST).write_bytes(encode(manifest))
-    return manifest
-
-
-def _labels(labels: Labels, model: Path) -> tuple[str, ...]:
-    try:
-        import onnx
-    except ImportError as error:
-        raise EngineMissingError(f"onnx is needed to read labels ({error}): pip install 'edge-runtime[zoo]'") from error
-    metadata = {row.key: row.value for row in onnx.load(str(model), load_external_data=False).metadata_props}
-    if labels.metadata not in metadata:
-        raise BundleError(f"{model} has no {labels.metadata!r} in its metadata; it has {', '.join(metadata) or 'none'}")
-    return (*labels.before, *metadata[labels.metadata].split("\n"), *labels.after)
-
-
-def _installed(manifest: Manifest, key: str, store: Store) -> Bundle | None:
-    """The bundle in the store, made active, if it is what the recipe makes now, and whole."""
-    if manifest.version not in store.versions(manifest.name):
+def _installed(recipe: Recipe, key: str, store: Store) -> Bundle | None:
+    """The bundle in the store, made active, if it was built with what is here now, and is whole."""
+    if recipe.version not in store.versions(recipe.name) or _remembered(store).get(recipe.name) != key:
         return None
-    bundle = store.bundle(manifest.name, manifest.version)
-    before_int8 = tuple(variant for variant in bundle.manifest.variants if variant.name not in INT8.values())
-    if msgspec.structs.replace(bundle.manifest, variants=before_int8) != manifest:
-        raise BundleError(
-            f"{manifest.name} {manifest.version} in {store.path} is not what its recipe makes now: "
-            "raise the recipe's version, or remove the store and build it anew"
-        )
+    bundle = store.bundle(recipe.name, recipe.version)
     try:
         store.verify(bundle)
     except DigestError:
         return None
-    return store.activate(manifest.name, manifest.version) if _remembered(store).get(manifest.name) == key else None
+    return store.activate(recipe.name, recipe.version)
 
 
 def _key(recipe: Recipe) -> str:
-    """A digest of the recipe, and of the code that int8 variants come out of."""
+    """A digest of all that the bundle comes out of: of the recipe and the code, or the committed bundle's own."""
+    if recipe.trained is not None:
+        return read_bundle(recipes.HERE / recipe.name / BUNDLE).digest
     digest = hashlib.sha256(msgspec.json.encode(recipe))
-    if recipe.int8 is not None:
-        own, shared = (recipes.HERE / recipe.name).glob("*.py"), recipes.HERE / "lettering.py"
-        for path in (*sorted(own), shared, *sorted(OPTIMIZE.glob("*.py")), *sorted(PROCESSING.glob("*.py"))):
-            digest.update(path.read_bytes())
+    own, shared = (recipes.HERE / recipe.name).glob("*.py"), recipes.HERE.glob("*.py")
+    for path in (*sorted(own), *sorted(shared), *sorted(OPTIMIZE.glob("*.py")), *sorted(PROCESSING.glob("*.py"))):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -158,12 +96,3 @@ def _remember(store: Store, name: str, key: str) -> None:
     fresh = store.path / f"{BUILT}.new"
     fresh.write_bytes(msgspec.json.encode({**_remembered(store), name: key}))
     fresh.replace(store.path / BUILT)
-
-
-def _calibration(name: str) -> Calibration:
-    try:
-        return cast("Calibration", import_module(f"models.{name}.calibration"))
-    except ImportError as error:
-        raise EngineMissingError(
-            f"the calibration of {name} needs a package ({error}): pip install 'edge-runtime[demo]'"
-        ) from error

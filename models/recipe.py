@@ -1,4 +1,4 @@
-"""A recipe: how a bundle is made from files that a package carries. `recipe.toml` in a model's folder."""
+"""A recipe: how a bundle is made from files that packages carry. `recipe.toml` in a model's folder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from edge_runtime.bundles.manifest import Accuracy, File, Manifest, Source, Variant
+from edge_runtime.bundles.manifest import Accuracy, File, Manifest, Scale, Source, Variant
 from edge_runtime.errors import BundleError, DigestError
 from edge_runtime.optimize import Quantization
 from edge_runtime.processing.kinds import Raw
@@ -32,21 +33,32 @@ class Carried(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A variant that is one of the package's files as it is."""
+    """A variant that is one of the package's files as it is, or is made of such files."""
 
     name: str
     format: str
     precision: str
-    file: str
+    file: str = ""
+    """The package's."""
+    made: str = ""
+    """The module beside the recipe that makes it instead: its `make(packages, target)` writes the artifact, the same bytes
+    each time. Where it lacks a tool (EngineMissingError) the variant is left out, unless there is no other."""
     names: dict[str, str] = {}
+    quantized: dict[str, Scale] = {}
     accuracy: Accuracy | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.file) == bool(self.made):
+            raise ValueError(f"variant {self.name!r}: give the file that it is, or the module that makes it")
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Labels that the first variant's ONNX file has in its metadata, one a line."""
+    """Labels that a package's file has."""
 
-    metadata: str
-    """The key."""
+    key: str
+    """Under which they are: in the metadata of the first variant's ONNX file, one a line, or in `file`, as a list."""
+    file: str = ""
+    """A JSON file of the package."""
     before: tuple[str, ...] = ()
     """Labels that come before those."""
     after: tuple[str, ...] = ()
@@ -61,6 +73,16 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantization: Quantization = Quantization()
 
 
+class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A net that is trained here, by the `net.py` and `train.py` beside the recipe."""
+
+    exporter: Literal["torchscript", "dynamo"] = "torchscript"
+    """torch's way to ONNX: torchscript keeps a recurrent layer as one operator."""
+    max_drop: float = 0.01
+    """How much less accurate than fp32 a variant may be."""
+    quantization: Quantization = Quantization()
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one version of one bundle is made. Whoever changes what comes out of it raises its version."""
 
@@ -70,41 +92,68 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str
     source: Carried
     signature: Signature
-    variants: tuple[Part, ...]
+    others: tuple[Carried, ...] = ()
+    """More packages of which files are needed."""
+    variants: tuple[Part, ...] = ()
+    """Those that the package carries; none for a net that is trained here."""
+    network: str = ""
+    """Which kind, in a few words."""
+    data: str = ""
+    """What it was trained and judged with, and the data's licence."""
     sizes: dict[str, int] = {}
     partner: str | None = None
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
-    """Labels, written here where no file of the package has them."""
+    """The labels, where they are few."""
+    vocabulary: str = ""
+    """A package's file of word pieces, for `processing`."""
     processing: Processing | None = None
     int8: Int8 | None = None
+    trained: Trained | None = None
+    refused: dict[str, str] = {}
+    """Variants that cannot be made, and what the tools said when it was tried."""
 
     def __post_init__(self) -> None:
+        if (self.trained is None) != bool(self.variants):
+            raise ValueError("give the variants that the package carries, or say how it is trained")
         if self.labels is not None and self.classes:
-            raise BundleError(f"{self.name}: labels are taken from the metadata, or written as classes, not both")
+            raise ValueError("give labels or classes, not both")
         if any("\n" in label for label in self.classes):
-            raise BundleError(f"{self.name}: a class has a line end in its name")
+            raise ValueError("a class has a line end in its name")
 
     @property
     def carried(self) -> tuple[Carried, ...]:
         """All that must be there to make it."""
-        needed = (self.source, None if self.int8 is None else self.int8.source)
+        needed = (self.source, *self.others, None if self.int8 is None else self.int8.source)
         return tuple(carried for carried in needed if carried is not None)
 
-    def manifest(self, files: dict[str, File], labels: File | None) -> Manifest:
-        """The manifest, before int8. `files` maps the package's paths to the bundle's files."""
+    def manifest(self, files: dict[str, File], labels: File | None, vocabulary: File | None) -> Manifest:
+        """The manifest, before int8. `files`: of each variant that could be made, by its name."""
+        parts = (part for part in self.variants if part.name in files)
+        return self.described(
+            tuple(
+                Variant(
+                    part.name, part.format, part.precision, (files[part.name],), part.accuracy, part.names, part.quantized
+                )
+                for part in parts
+            ),
+            labels, vocabulary,
+        )  # fmt: skip
+
+    def described(
+        self, variants: tuple[Variant, ...], labels: File | None, vocabulary: File | None = None
+    ) -> Manifest:  # fmt: skip
+        """The manifest with these variants."""
         return Manifest(
             name=self.name,
             version=self.version,
             task=self.task,
             signature=self.signature,
-            variants=tuple(
-                Variant(part.name, part.format, part.precision, (files[part.file],), part.accuracy, part.names)
-                for part in self.variants
-            ),
+            variants=variants,
             sizes=self.sizes,
             partner=self.partner,
             labels=labels,
+            vocabulary=vocabulary,
             processing=self.processing,
             licence=self.licence,
             source=Source(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from edge_runtime.errors import ArtifactError, BackendError, InputError, ManifestError, RunError
-from edge_runtime.signature import Signature, TensorSpec, input_check, sizes_of
+from edge_runtime.signature import Scale, Signature, TensorSpec, input_check, sizes_of
 from edge_runtime.values import Array, Device, Settings, Tensors
 
 
@@ -55,6 +55,16 @@ class Session(Protocol):
     def stream(self) -> Stream: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Scaled(Protocol):
+    """A session whose artifact says by itself what its integers stand for."""
+
+    @property
+    def scales(self) -> Mapping[str, Scale]:
+        """By the signature's name of a tensor, what the artifact says of it."""
+        ...
 
 
 class Backend(Protocol):
@@ -165,9 +175,11 @@ def _compare(artifact: Path, role: str, wanted: TensorSpec, found: TensorSpec) -
     # Engines tell an output whose rank they do not know as a scalar.
     same_rank = len(wanted.shape) == len(found.shape) or (role == "output" and not found.shape)
     if wanted.dtype != found.dtype or not same_rank:
+        unscaled = wanted.dtype == "float32" and found.dtype in ("int8", "uint8")
+        advice = f": give its scale and zero point as `quantized.{wanted.name}` of the variant" if unscaled else ""
         raise ArtifactError(
             f"{artifact.name}: {role} {wanted.name!r} is {found.dtype} {list(found.shape)}; "
-            f"the manifest says {wanted.dtype} {list(wanted.shape)}"
+            f"the manifest says {wanted.dtype} {list(wanted.shape)}{advice}"
         )
     for size, there in zip(wanted.shape, found.shape, strict=False):
         if isinstance(size, int) and isinstance(there, int) and size != there:
@@ -178,6 +190,24 @@ def _compare(artifact: Path, role: str, wanted: TensorSpec, found: TensorSpec) -
             raise ArtifactError(
                 f"{artifact.name}: {role} {wanted.name!r} has a fixed dimension {there}; the manifest lets it vary ({size})"
             )
+
+
+def refuse_hidden(artifact: Path, signature: Signature | None, engine: str) -> None:
+    """Raise ArtifactError for a model whose state only another engine can keep."""
+    if signature is not None and signature.hidden_state:
+        raise ArtifactError(
+            f"{artifact.name} keeps its state inside, which {engine} cannot begin anew: load it with tflite"
+        )
+
+
+def outside_stream(device: Device) -> InputError:
+    """The error of a run, outside a stream, of a model that keeps its state inside."""
+    return InputError(f"this model keeps its state inside, on {device}: call stream(), and run that")
+
+
+def unreadable_state() -> InputError:
+    """The error of who would read or set such a state."""
+    return InputError("this model keeps its state inside, where it cannot be read or set; reset() begins anew")
 
 
 class StateStream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -55,6 +56,7 @@ class OnnxBackend:
     ) -> base.Session:
         ort = _engine()
         base.check_threads(device, settings)
+        base.refuse_hidden(artifact, signature, "onnxruntime")
         provider = device + SUFFIX
         if provider not in ort.get_available_providers() or not _loads(provider):
             here = ", ".join(found.name for found in self.devices())
@@ -103,6 +105,8 @@ class OnnxSession:
 
 
 def _engine() -> Any:
+    # Importing it opens a channel to its maker, and leaves a device's id in the home folder, unless this is set by then.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

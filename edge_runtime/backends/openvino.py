@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -62,15 +63,14 @@ class OpenvinoBackend:
     ) -> base.Session:
         core = _core()
         base.check_threads(device, settings)
+        base.refuse_hidden(artifact, signature, "openvino")
         # The CPU is always there, and listing devices loads the libraries of all.
         if device != "CPU" and device not in core.available_devices:
             raise DeviceMissingError(f"openvino has no device {device!r} here; it has {', '.join(core.available_devices)}")
         model = _read(core, artifact)
         if model.get_variables():
             raise ArtifactError(f"{artifact.name} hides its state inside; export it with the state as inputs and outputs")
-        specs = () if signature is None else signature.inputs + signature.outputs
-        wanted = {own for _, own in base.own_names(specs, names)}
-        inputs, outputs = [_told(port, wanted) for port in model.inputs], [_told(port, wanted) for port in model.outputs]
+        inputs, outputs = _ports(model, signature, names)
         found = base.reconcile(artifact, base.told(artifact, inputs, outputs), signature, names)
         rows = _rows(found.inputs, names, inputs), _rows(found.outputs, names, outputs)
 
@@ -79,6 +79,21 @@ class OpenvinoBackend:
 
         first = program(model)
         return OpenvinoSession(found, _device(core, first.device), first, lambda: program(_read(core, artifact)))
+
+
+def read(artifact: Path) -> Any:
+    """The engine's own form of an ONNX or IR file, for its tools. Raises EngineMissingError, ArtifactError."""
+    return _read(_core(), artifact)
+
+
+def session_of(compiled: Any, signature: Signature, names: Mapping[str, str]) -> OpenvinoSession:
+    """A session of a model that one of the engine's tools has compiled, for the CPU."""
+    inputs, outputs = _ports(compiled, signature, names)
+
+    def program() -> _Program:
+        return _Program(compiled, _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs))
+
+    return OpenvinoSession(signature, _device(_core(), "CPU"), program(), program)
 
 
 class OpenvinoSession:
@@ -178,10 +193,26 @@ def _check_narrow(name: str, array: Array) -> None:
         raise OverflowError(f"input {name!r} has values past 32 bits, and openvino computes integers in 32 bits")
 
 
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """What is imported in here does not find the vendor's telemetry package. Left alone, importing the engine is enough to
+    send an event over the network and to leave a client's id in the home folder; its only switch is a file there."""
+    package = "openvino_telemetry"
+    hide = package not in sys.modules
+    if hide:
+        sys.modules[package] = None  # type: ignore[assignment]  # to the import system, a package that is not installed
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[package]
+
+
 @cache
 def _core() -> Any:
     try:
-        import openvino
+        with without_telemetry():
+            import openvino
     except ImportError as error:
         raise EngineMissingError(f"openvino is not installed ({error}): pip install 'edge-runtime[openvino]'") from error
     return openvino.Core()
@@ -221,6 +252,15 @@ def _device(core: Any, name: str) -> Device:
 
     description = str(core.get_property(name, "FULL_DEVICE_NAME"))
     return Device(OpenvinoBackend.name, name, description, f"openvino {openvino.__version__.split('-')[0]}")
+
+
+def _ports(
+    model: Any, signature: Signature | None, names: Mapping[str, str] | None
+) -> tuple[list[base.Told], list[base.Told]]:
+    """What the engine tells of a model's inputs and outputs, by the names that are asked for."""
+    specs = () if signature is None else signature.inputs + signature.outputs
+    wanted = {own for _, own in base.own_names(specs, names)}
+    return [_told(port, wanted) for port in model.inputs], [_told(port, wanted) for port in model.outputs]
 
 
 def _told(port: Any, wanted: set[str]) -> base.Told:

@@ -7,7 +7,7 @@ without one it fails in the engine's own way and writes to stderr. Until that ca
 from __future__ import annotations
 
 from base64 import b85decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_runtime.backends import base
 from edge_runtime.errors import ArtifactError, DeviceMissingError, EngineMissingError
-from edge_runtime.signature import Signature, TensorSpec
+from edge_runtime.signature import Scale, Signature, TensorSpec
 from edge_runtime.values import Array, Device, Settings, Tensors
 
 PROBE = (
@@ -53,10 +53,22 @@ class TfliteBackend:
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
     ) -> base.Session:
-        make, engine = _interpreter()
+        _interpreter()
         base.check_threads(device, settings)
         if device != "CPU":
             raise DeviceMissingError(f"the tflite backend has no device {device!r}: it runs on the CPU only")
+        if signature is not None and signature.hidden_state:
+
+            def opened() -> TfliteSession:
+                return self._load(artifact, settings, signature, names)
+
+            return HiddenSession(signature, opened)
+        return self._load(artifact, settings, signature, names)
+
+    def _load(
+        self, artifact: Path, settings: Settings, signature: Signature | None, names: Mapping[str, str] | None
+    ) -> TfliteSession:
+        make, engine = _interpreter()
         try:
             interpreter = make(model_path=str(artifact), num_threads=settings.threads)
             interpreter.allocate_tensors()
@@ -66,7 +78,11 @@ class TfliteBackend:
         found = base.told(artifact, map(_told, inputs), map(_told, outputs))
         signature = base.reconcile(artifact, found, signature, names)
         rows = _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs)
-        return TfliteSession(interpreter, signature, rows, Device(self.name, "CPU", "", engine))
+        session = TfliteSession(interpreter, signature, rows, Device(self.name, "CPU", "", engine))
+        own = {detail["name"]: scale for detail in (*inputs, *outputs) if (scale := _scale(detail)) is not None}
+        tensors = base.own_names(signature.inputs + signature.outputs, names)
+        session.scales = {name: own[inside] for name, inside in tensors if inside in own}
+        return session
 
 
 class TfliteSession:
@@ -79,6 +95,7 @@ class TfliteSession:
     def __init__(self, interpreter: Any, signature: Signature, rows: tuple[list[Row], list[Row]], device: Device) -> None:
         self.signature = signature
         self.device = device
+        self.scales: dict[str, Scale] = {}
         self._lock = Lock()
         self._interpreter = interpreter
         self._inputs, self._outputs = rows
@@ -117,6 +134,67 @@ class TfliteSession:
             self._interpreter = None
 
 
+class HiddenSession:
+    """A model with variables inside. Only a new interpreter begins with the fresh ones (neither to reset all variables nor
+    to allocate anew brings them back), so each stream has an interpreter of its own."""
+
+    def __init__(self, signature: Signature, opened: Callable[[], TfliteSession]) -> None:
+        first = opened()
+        self.signature = signature
+        self.device = first.device
+        self.scales = first.scales
+        self._lock = Lock()
+        self._opened = opened
+        self._unused: TfliteSession | None = first
+        self._closed = False
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        raise base.closed_error(self.device) if self._closed else base.outside_stream(self.device)
+
+    def stream(self) -> HiddenStream:
+        return HiddenStream(self)
+
+    def fresh(self) -> TfliteSession:
+        """An interpreter that has not run yet."""
+        with self._lock:
+            if self._closed:
+                raise base.closed_error(self.device)
+            unused, self._unused = self._unused, None
+        return unused or self._opened()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed, self._unused = True, None
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+
+class HiddenStream:
+    """A stream whose state is in its own interpreter."""
+
+    def __init__(self, session: HiddenSession) -> None:
+        self._session = session
+        self._own = session.fresh()
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        if self._session.closed:
+            raise base.closed_error(self._session.device)
+        return self._own.run(inputs)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        raise base.unreadable_state()
+
+    @state.setter
+    def state(self, state: Tensors) -> None:
+        raise base.unreadable_state()
+
+    def reset(self) -> None:
+        self._own = self._session.fresh()
+
+
 @cache
 def _interpreter() -> tuple[Any, str]:
     """The class that runs a model, and the package that brings it."""
@@ -147,6 +225,14 @@ def _older_interpreter(missing: ImportError) -> tuple[Any, str]:
 def _rows(specs: Iterable[TensorSpec], names: Mapping[str, str] | None, details: list[dict[str, Any]]) -> list[Row]:
     index = {detail["name"]: detail["index"] for detail in details}
     return [(name, index[own]) for name, own in base.own_names(specs, names)]
+
+
+def _scale(detail: Mapping[str, Any]) -> Scale | None:
+    """What the file says of an integer tensor; None of others, and where it says nothing."""
+    dtype, found = np.dtype(detail["dtype"]).name, detail["quantization_parameters"]
+    if dtype not in ("int8", "uint8") or len(found["scales"]) != 1 or not found["scales"][0] > 0:
+        return None
+    return Scale(dtype, float(found["scales"][0]), int(found["zero_points"][0]))
 
 
 def _told(detail: Mapping[str, Any]) -> base.Told:

@@ -20,10 +20,11 @@ import msgspec
 import numpy as np
 
 from edge_runtime import backends
+from edge_runtime.backends import integer
 from edge_runtime.bench.report import ColdStart
 from edge_runtime.bundles import golden
 from edge_runtime.errors import BackendError, RunError
-from edge_runtime.signature import Signature, TensorSpec
+from edge_runtime.signature import Scale, Signature, TensorSpec
 from edge_runtime.values import Array, Settings, Tensors
 
 
@@ -38,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: dict[str, str]
     sizes: dict[str, int]
     seed: int
+    quantized: dict[str, Scale] = {}
     golden: str = ""
     """A file of golden samples: the first is run. Inputs drawn from `seed` where it is ""."""
 
@@ -102,11 +104,12 @@ def _measure(request: Request) -> ColdStart:
     imported = time.perf_counter()
     before = resident()
     loading = time.perf_counter()
-    session = backend.load(
-        Path(request.artifact), device=request.device, settings=request.settings, signature=signature, names=request.names
-    )
+    session = integer.load(
+        backend, Path(request.artifact), device=request.device, settings=request.settings, signature=signature,
+        names=request.names, quantized=request.quantized,
+    )  # fmt: skip
     loaded = time.perf_counter()
-    session.run(inputs)
+    (session.stream() if signature.hidden_state else session).run(inputs)
     ended = time.perf_counter()
     after = resident()
     grown = None if before is None or after is None else max(0, after - before)

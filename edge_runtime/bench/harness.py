@@ -41,8 +41,8 @@ def bench(
 
     Each candidate is first loaded and run once in a process of its own (cold start, memory; a crash loses that candidate
     only). Those that did are then opened here together and measured in turns, model by model: on the bundle's first golden
-    sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical sizes; a recurrent model's state is
-    carried from run to run. A candidate that fails is an entry with its error. `devices` narrows the choice; `now` dates
+    sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical sizes; a recurrent model's state
+    is carried from run to run. A candidate that fails is an entry with its error. `devices` narrows the choice; `now` dates
     the report. Raises EngineMissingError when there is nothing to run any of the bundles on.
     """
     found = tuple(backends.devices() if devices is None else devices)
@@ -127,7 +127,7 @@ def _inputs(bundle: Bundle, seed: int) -> dict[str, Array]:
 
 def _runner(session: Session, inputs: dict[str, Array]) -> Callable[[], object]:
     """One run of a session; of a recurrent model, the next step of a stream."""
-    run = session.stream().run if session.signature.state else session.run
+    run = session.stream().run if session.signature.recurrent else session.run
     return lambda: run(inputs)
 
 
@@ -139,7 +139,7 @@ def _entry(manifest: Manifest, candidate: Candidate, inputs: dict[str, Array]) -
         model=manifest.name, version=manifest.version, task=manifest.task,
         variant=variant.name, precision=variant.precision, accuracy=variant.accuracy,
         backend=device.backend, engine=device.engine, device=device.name, settings=candidate.settings,
-        inputs=fed + sample + (", state carried from run to run" if manifest.signature.state else ""),
+        inputs=fed + sample + (", state carried from run to run" if manifest.signature.recurrent else ""),
     )  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _request(bundle: Bundle, candidate: Candidate, seed: int) -> Request:
     manifest, device = bundle.manifest, candidate.device
     return Request(
         str(bundle.artifact(candidate.variant)), device.backend, device.name, candidate.settings,
-        manifest.signature, candidate.variant.names, manifest.sizes, seed,
+        manifest.signature, candidate.variant.names, manifest.sizes, seed, candidate.variant.quantized,
         "" if manifest.golden is None else str(bundle.folder / manifest.golden.path),
     )  # fmt: skip
 

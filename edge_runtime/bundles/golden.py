@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 
@@ -63,6 +63,27 @@ def write(path: Path, signature: Signature, inputs: Sequence[Tensors], outputs: 
         path.write_bytes(buffer.getvalue())
     except OSError as error:
         raise BundleError(f"{path} could not be written: {error.strerror}") from error
+
+
+def distance(run: Callable[[Tensors], Tensors], inputs: Sequence[Tensors], outputs: Sequence[Tensors]) -> float:
+    """How far what `run` makes of the inputs is from these outputs, at worst: the largest absolute difference of a tensor's
+    elements over all samples, relative to the largest absolute value that is right for that tensor."""
+    found = [run(sample) for sample in inputs]
+    return max(
+        relative_difference([right[name] for right in outputs], [given[name] for given in found]) for name in outputs[0]
+    )
+
+
+def relative_difference(reference: Sequence[Array], found: Sequence[Array]) -> float:
+    """max |found - reference| / max |reference| over all values of a tensor; infinite if one is NaN or lacks a partner."""
+    if any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
+        return float("inf")
+    # np.max, unlike max(), never loses a NaN.
+    scale = float(np.max([np.abs(a.astype(np.float64)).max() for a in reference]))
+    worst = float(np.max([np.abs(a.astype(np.float64) - b).max() for a, b in zip(reference, found, strict=True)]))
+    if worst == 0:
+        return 0.0
+    return worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
 
 
 def _stacked(specs: Sequence[TensorSpec], samples: Sequence[Tensors]) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import isfinite, prod
+from math import prod
 from pathlib import PurePosixPath
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from edge_runtime.errors import ManifestError
 from edge_runtime.processing.steps import Processing
 from edge_runtime.signature import MAX_ELEMENTS, Signature
+from edge_runtime.signature import Scale as Scale
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -53,25 +54,6 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ManifestError(f"file {self.path!r}: sha256 is not 64 lower-case hex digits")
         if self.size < 0:
             raise ManifestError(f"file {self.path!r}: its size is negative")
-
-
-class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an artifact holds a tensor that the signature has in float32: real = scale * (stored - zero_point)."""
-
-    dtype: str
-    """ "int8" or "uint8"."""
-    scale: float
-    zero_point: int
-
-    def __post_init__(self) -> None:
-        limits = {"int8": (-128, 127), "uint8": (0, 255)}.get(self.dtype)
-        if limits is None:
-            raise ManifestError(f"a scale is of int8 or uint8, not of {self.dtype!r}")
-        if not (isfinite(self.scale) and self.scale > 0 and limits[0] <= self.zero_point <= limits[1]):
-            raise ManifestError(
-                f"scale {self.scale} with zero point {self.zero_point}: give a finite scale above 0 and a zero point that "
-                f"{self.dtype} holds"
-            )
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,6 +128,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         check_version(self.version)
         if self.partner is not None:
             check_name(self.partner)
+            if self.signature.hidden_state:
+                raise ManifestError(
+                    "a model with hidden state has no partner: it runs in streams, which stay on the device"
+                )
         if len({variant.name for variant in self.variants}) < len(self.variants):
             raise ManifestError("two variants have the same name")
         paths: dict[str, File] = {}
@@ -159,6 +145,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             self.processing.check(self.signature)
         if any(size < 1 for size in self.sizes.values()):
             raise ManifestError("a typical size is smaller than 1")
+        floats = {spec.name for spec in self.signature.inputs + self.signature.outputs if spec.dtype == "float32"}
+        for variant in self.variants:
+            if wrong := sorted(set(variant.quantized) - floats):
+                raise ManifestError(
+                    f"variant {variant.name!r} has a scale for {wrong[0]!r}, which is no float32 tensor of the signature; "
+                    f"those are {', '.join(sorted(floats)) or 'none'}"
+                )
         for spec in self.signature.inputs:
             if prod(spec.sized(self.sizes)) > MAX_ELEMENTS:
                 raise ManifestError(f"at its typical sizes tensor {spec.name!r} has over {MAX_ELEMENTS} elements")

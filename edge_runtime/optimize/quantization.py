@@ -1,17 +1,20 @@
-"""What becomes int8: the choice of nodes, and the shape that the quantizers of all formats have."""
+"""What is changed: the choice of nodes, and the shape that the tools of all formats have."""
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from edge_runtime.backends.base import Session
 from edge_runtime.errors import BundleError, InputError
+from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
 
 Progress = Callable[[int, int], None]
@@ -27,6 +30,12 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclude: tuple[str, ...] = ()
     """Nodes to leave in fp32, by name; `*` stands for anything. Where formats name their nodes differently, each pattern
     needs to match in one of them."""
+    prune: float = 0.0
+    """Before that: the share of each node's weights, the smallest, that are set to zero. 0 leaves all as they are."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prune < 1:
+            raise InputError(f"a share of {self.prune} of the weights cannot be pruned: give a number from 0 to below 1")
 
 
 class Nodes(msgspec.Struct, frozen=True):
@@ -37,8 +46,44 @@ class Nodes(msgspec.Struct, frozen=True):
     """Those left as they were, as `Quantization.exclude` asks."""
 
 
+class Control(msgspec.Struct, frozen=True):
+    """What a tool that looks at the accuracy itself needs for it."""
+
+    score: Callable[[Session], float]
+    """The accuracy; higher is better."""
+    max_drop: float
+    signature: Signature
+    names: Mapping[str, str]
+    """The signature's tensor name -> the artifact's own, where they differ."""
+
+
+class Counted:
+    """Calibration data for a tool that reads it any number of times, and prints where it should not. `seen` is told how far
+    it came, once, after the first `silent` times; what that prints is printed."""
+
+    def __init__(self, samples: Sequence[Tensors], seen: Callable[[int], None], silent: int = 0) -> None:
+        self._samples = samples
+        self._seen = seen
+        self._left = silent
+        self._far = 0
+        self._streams = sys.stdout, sys.stderr
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Tensors]:
+        telling = self._left <= 0
+        self._left -= 1
+        for count, sample in enumerate(self._samples, 1):
+            yield sample
+            if telling and count > self._far:
+                self._far = count
+                with redirect_stdout(self._streams[0]), redirect_stderr(self._streams[1]):
+                    self._seen(count)
+
+
 class Quantizer(Protocol):
-    """Writes the int8 form of an artifact, and says which nodes it changed."""
+    """Writes another form of an artifact, and says which nodes it changed."""
 
     def __call__(
         self,
@@ -47,9 +92,10 @@ class Quantizer(Protocol):
         calibration: Sequence[Tensors],
         quantization: Quantization = ...,
         progress: Progress = ...,
+        control: Control | None = ...,
     ) -> Nodes:
         """`calibration` holds inputs under the artifact's own names, typical of what it will see, and none of those that it
-        will be judged by. `target` appears when it is whole.
+        will be judged by. `target` appears when it is whole, and what belongs to it before it.
 
         Raises EngineMissingError (a package that it takes is not installed), InputError (nothing there to quantize, or to
         calibrate with), ArtifactError, and BundleError when `target` cannot be written.
@@ -74,18 +120,20 @@ def check_exclusions(quantization: Quantization, found: Sequence[Nodes]) -> None
     excluded = [name for nodes in found for name in nodes.fp32]
     for pattern in quantization.exclude:
         if not any(fnmatchcase(name, pattern) for name in excluded):
-            known = ", ".join(name for nodes in found for name in nodes.int8[:5])
+            known = ", ".join(dict.fromkeys(name for nodes in found for name in nodes.int8[:5]))
             raise InputError(f"no node to exclude is named {pattern!r}; nodes are named like {known}")
 
 
 @contextmanager
 def written(target: Path) -> Iterator[Path]:
     """A path to write to, in a folder of its own beside `target`. What lies there in the end, if all went well, is moved to
-    `target`; the folder goes in any case."""
+    `target`, and before it the file that lies beside it as its `.bin`; the folder goes in any case."""
     try:
         with tempfile.TemporaryDirectory(prefix=".quantize-", dir=target.parent) as folder:
             fresh = Path(folder, target.name)
             yield fresh
+            if (beside := fresh.with_suffix(".bin")).exists():
+                beside.replace(target.with_suffix(".bin"))
             fresh.replace(target)
     except OSError as error:
         raise BundleError(f"cannot write {target}: {error}") from error

@@ -1,4 +1,4 @@
-"""A bundle with int8 variants more, those that are right."""
+"""A bundle with more variants, those that are right."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime import backends
-from edge_runtime.backends.base import Session
-from edge_runtime.bundles.archive import check, file_of, files_of
+from edge_runtime.bundles.archive import check, files_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
-from edge_runtime.bundles.manifest import MANIFEST, Accuracy, Manifest, Variant, check_version, encode
-from edge_runtime.errors import ArtifactError, BundleError, EdgeError, InputError
-from edge_runtime.optimize import onnx, tflite
-from edge_runtime.optimize.gate import Gate, Trial, Verdict
-from edge_runtime.optimize.quantization import Nodes, Progress, Quantization, Quantizer, check_exclusions
+from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, check_version, encode
+from edge_runtime.errors import BundleError, EdgeError, InputError
+from edge_runtime.optimize import drafts
+from edge_runtime.optimize.drafts import Draft, Source
+from edge_runtime.optimize.gate import Gate, Retention, Trial
+from edge_runtime.optimize.quantization import Progress, Quantization, check_exclusions
 from edge_runtime.optimize.samples import check_samples
+from edge_runtime.optimize.ways import PRUNED, Way, chosen
 from edge_runtime.values import Tensors
 
-QUANTIZERS: dict[str, Quantizer] = {"onnx": onnx.quantize, "tflite": tflite.quantize}
-"""By the format that they read and write."""
-INT8 = {form: f"int8-{form}" for form in QUANTIZERS}
-"""By format, the name of the variant that is added."""
+ORIGINALS = ("onnx", "tflite")
+"""The formats that a bundle has to begin with. The first that it has is the reference, on its own engine."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,20 +31,14 @@ class Outcome(msgspec.Struct, frozen=True):
     bundle: Bundle | None
     """The bundle with the variants that were admitted; None if none was, and then nothing was written."""
     trials: tuple[Trial, ...]
+    originals: tuple[Trial, ...] = ()
+    """The figures of the fp32 variants that were there before, where the gate is a `Retention`. Their margins are those to
+    the reference; whatever they are, the variants stay."""
 
     @property
     def admitted(self) -> bool:
         """Whether at least one variant was."""
         return self.bundle is not None
-
-
-class _Draft(msgspec.Struct, frozen=True):
-    """A variant that is made, or the trouble with making it."""
-
-    source: Variant
-    variant: Variant | None
-    nodes: Nodes = Nodes(())
-    trouble: str = ""
 
 
 def optimize(
@@ -56,116 +48,111 @@ def optimize(
     *,
     out: Path,
     version: str | None = None,
+    only: Sequence[str] = (),
     quantization: Quantization = Quantization(),
     progress: Progress = lambda done, total: None,
 ) -> Outcome:
-    """Write to `out`, a folder that is not there yet, the bundle with those int8 variants that `gate` admits.
+    """Write to `out`, a folder that is not there yet, the bundle with those new variants that `gate` admits.
 
-    One is made of the fp32 variant of each format, ONNX and TFLite, that has none yet, and admitted or refused by itself:
-    it must pass on every engine installed here that runs the fp32 one. The reference is fp32 ONNX on ONNX Runtime, or fp32
-    TFLite on LiteRT where the bundle has no ONNX; the accuracy in the manifest is the worst of the engines'. `calibration`
-    holds inputs as the signature names them, none of which the gate judges by. `version` is the new bundle's; None keeps
-    the old. Raises InputError, EngineMissingError, ArtifactError (of the reference), RunError, BundleError; whatever fails
-    leaves nothing behind.
+    Each way of `ways.WAYS` is tried, or those of `only`, where the bundle has fp32 in a format that it reads and does not
+    have its variant yet. Each variant is admitted or refused by itself: it must pass on every engine installed here that
+    runs its format. The reference is fp32 ONNX on ONNX Runtime, or fp32 TFLite on LiteRT where the bundle has no ONNX; the
+    accuracy in the manifest is the worst of the engines'. With a `retention` gate the fp32 variants that were there get
+    theirs as well. With `quantization.prune` a pruned ONNX variant is made first, and if it is admitted int8 is made of it
+    where it would be of the ONNX one.
+
+    `calibration` holds inputs as the signature names them, none of which the gate judges by. `version` is the new bundle's;
+    None keeps the old. Raises InputError, EngineMissingError (no tool is here), ArtifactError (of the reference), RunError,
+    BundleError; whatever fails leaves nothing behind.
     """
-    manifest, originals = bundle.manifest, _originals(bundle)
-    sources = [source for source in originals if INT8[source.format] not in {known.name for known in manifest.variants}]
-    if not sources:
-        raise InputError(f"{manifest.name} {manifest.version} has its int8 variants already")
+    manifest = bundle.manifest
+    fp32 = _fp32(manifest)
+    ways = _to_make(manifest, fp32, chosen(only, quantization), bool(only))
     version = manifest.version if version is None else check_version(version)
     check_samples(manifest.signature.inputs, calibration)
-    parts = _parts(progress, 2 * len(sources))
-    first = originals[0]  # a format's own engine is named like it
-    with _staged(out) as folder, _session(first.format, bundle, bundle.artifact(first), first) as reference:
-        making = zip(sources, parts[: len(sources)], strict=True)
-        drafts = [_make(bundle, source, calibration, folder, quantization, part) for source, part in making]
-        if all(draft.variant for draft in drafts):
-            check_exclusions(quantization, [draft.nodes for draft in drafts])
-        judging = zip(drafts, parts[len(drafts) :], strict=True)
-        trials = tuple(_judge(bundle, draft, folder, reference, gate, part) for draft, part in judging)
+    first = next(fp32[form] for form in ORIGINALS if form in fp32)  # a format's own engine is named like it
+    there = [variant for variant in manifest.variants if variant.precision == "fp32"] if isinstance(gate, Retention) else []
+    parts = _parts(progress, len(there) + 2 * len(ways))
+    left = iter(parts)
+
+    with _staged(out) as folder, drafts.opened(first.format, bundle, first) as reference:
+
+        def make(way: Way, sources: dict[str, Source]) -> Draft:
+            source = next((sources[form] for form in way.reads if form in sources), None)
+            part = next(left)
+            if source is None:
+                wanted = " or ".join(way.reads)
+                return Draft(way, trouble=f"{manifest.name} has no fp32 variant in {wanted} to make it of")
+            return drafts.make(way, source, folder, calibration, quantization, gate, part)
+
+        def judge(draft: Draft) -> Trial:
+            return drafts.judge(draft, folder, reference, gate, next(left))
+
+        originals = tuple(drafts.measured(bundle, variant, (first, reference), gate, next(left)) for variant in there)
+        sources = {form: Source(bundle, variant) for form, variant in fp32.items()}
+        made = [make(way, sources) for way in ways if way == PRUNED]
+        trials = [judge(draft) for draft in made]
+        lean = dict(sources)
+        lean.update((variant.format, Source(Bundle(manifest, folder), variant)) for _, variant in _admitted(made, trials))
+        rest = [make(way, lean if way.precision == "int8" else sources) for way in ways if way != PRUNED]
+        _check(rest, quantization)
+        made, trials = [*made, *rest], [*trials, *map(judge, rest)]
         parts[-1](1, 1)
-        admitted = [
-            _told(draft.variant, trial)
-            for draft, trial in zip(drafts, trials, strict=True)
-            if draft.variant is not None and trial.admitted
-        ]
+        admitted = [_told(variant, trial) for trial, variant in _admitted(made, trials)]
         if not admitted:
-            return Outcome(None, trials)
-        new = msgspec.structs.replace(manifest, version=version, variants=(*manifest.variants, *admitted))
+            return Outcome(None, tuple(trials), originals)
+        known = {trial.variant: trial for trial in originals}
+        old = (_told(variant, known[variant.name]) if variant.name in known else variant for variant in manifest.variants)
+        new = msgspec.structs.replace(manifest, version=version, variants=(*old, *admitted))
         _complete(bundle, new, folder)
         folder.rename(out)
-    return Outcome(read_bundle(out), trials)
+    return Outcome(read_bundle(out), tuple(trials), originals)
 
 
-def _originals(bundle: Bundle) -> list[Variant]:
-    """The fp32 variants to make others of: the first of each format, ONNX before TFLite."""
-    fp32 = {variant.format: variant for variant in reversed(bundle.manifest.variants) if variant.precision == "fp32"}
-    originals = [fp32[form] for form in QUANTIZERS if form in fp32]
-    if not originals:
-        raise InputError(
-            f"{bundle.manifest.name} {bundle.manifest.version} has no fp32 ONNX or TFLite variant to make an int8 one of"
-        )
-    return originals
+def _fp32(manifest: Manifest) -> dict[str, Variant]:
+    """The fp32 variants to make others of, by format: the first of each."""
+    fp32 = {variant.format: variant for variant in reversed(manifest.variants) if variant.precision == "fp32"}
+    if not any(form in fp32 for form in ORIGINALS):
+        raise InputError(f"{manifest.name} {manifest.version} has no fp32 ONNX or TFLite variant to make an int8 one of")
+    return fp32
 
 
-def _make(
-    bundle: Bundle, source: Variant, calibration: Sequence[Tensors], folder: Path, quantization: Quantization,
-    progress: Progress,
-) -> _Draft:  # fmt: skip
-    own = [{source.names.get(name, name): array for name, array in sample.items()} for sample in calibration]
-    path = f"{bundle.manifest.name}.int8.{source.format}"
-    try:
-        nodes = QUANTIZERS[source.format](bundle.artifact(source), folder / path, own, quantization, progress)
-    except (ArtifactError, InputError) as error:
-        return _Draft(source, None, trouble=str(error))
-    variant = Variant(INT8[source.format], source.format, "int8", (file_of(folder, path),), names=source.names)
-    return _Draft(source, variant, nodes)
+def _to_make(manifest: Manifest, fp32: dict[str, Variant], ways: Sequence[Way], named: bool) -> list[Way]:
+    """Those of these ways whose variant is not there yet; and, unless they were named, that have what they read."""
+    there = {variant.name for variant in manifest.variants}
+    # An IR that came with the bundle, under whatever name, is not made a second time.
+    there |= {"fp32-openvino"} if "openvino" in fp32 else set()
+    possible = [way for way in ways if named or any(form in fp32 for form in way.reads)]
+    missing = [way for way in possible if way.variant not in there]
+    if not missing:
+        raise InputError(f"{manifest.name} {manifest.version} has its int8 variants already")
+    return missing
 
 
-def _judge(bundle: Bundle, draft: _Draft, folder: Path, reference: Session, gate: Gate, progress: Progress) -> Trial:
-    name = INT8[draft.source.format]
-    if draft.variant is None:
-        return Trial(name, trouble=draft.trouble)
-    known = [engine for engine in backends.NAMES if draft.source.format in backends.backend(engine).formats]
-    engines = [engine for engine in known if any(backends.backend(engine).devices())]
-    verdicts = []
-    for count, engine in enumerate(engines, 1):
-        verdicts += _judge_on(engine, bundle, draft.source, draft.variant, folder, reference, gate)
-        progress(count, len(engines))
-    return Trial(name, tuple(verdicts), "" if verdicts else f"none of {', '.join(known)} runs {draft.source.name} here")
+def _check(made: Sequence[Draft], quantization: Quantization) -> None:
+    """Raise the error of tools that are all missing, or of an exclusion that excludes nothing."""
+    absent = [draft.missing for draft in made if draft.missing is not None]
+    if made and len(absent) == len(made):
+        raise absent[0]
+    done = {draft.way.writes for draft in made if draft.nodes.int8}
+    if done >= {draft.way.writes for draft in made if draft.way.precision == "int8"}:
+        check_exclusions(quantization, [draft.nodes for draft in made])
 
 
-def _judge_on(
-    engine: str, bundle: Bundle, source: Variant, variant: Variant, folder: Path, reference: Session, gate: Gate
-) -> list[Verdict]:
-    """The gate's verdict on one engine; none if that engine does not run the original either."""
-    try:
-        with _session(engine, bundle, folder / variant.files[0].path, variant) as candidate:
-            return [gate(reference, candidate)]
-    except ArtifactError as error:
-        try:
-            with _session(engine, bundle, bundle.artifact(source), source):
-                trouble = str(error)
-        except ArtifactError:
-            return []
-    return [Verdict(engine, Accuracy("", float("nan"), ""), float("-inf"), trouble)]
+def _admitted(made: Sequence[Draft], trials: Sequence[Trial]) -> list[tuple[Trial, Variant]]:
+    pairs = zip(made, trials, strict=True)
+    return [(trial, draft.variant) for draft, trial in pairs if draft.variant is not None and trial.admitted]
 
 
 def _told(variant: Variant, trial: Trial) -> Variant:
-    """The variant as the manifest tells of it."""
-    accuracy = min(trial.verdicts, key=lambda verdict: verdict.margin).accuracy
+    """The variant as the manifest tells of it: with the worst of its figures, if there is one."""
+    verdicts = [verdict for verdict in trial.verdicts if not verdict.trouble]
+    if not verdicts:
+        return variant
+    accuracy = min(verdicts, key=lambda verdict: verdict.margin).accuracy
     # Four digits: the rest differs from one CPU to the next, and the digest with it.
     rounded = msgspec.structs.replace(accuracy, value=float(f"{accuracy.value:.4g}"))
     return msgspec.structs.replace(variant, accuracy=rounded)
-
-
-@contextmanager
-def _session(engine: str, bundle: Bundle, artifact: Path, variant: Variant) -> Iterator[Session]:
-    session = backends.backend(engine).load(artifact, signature=bundle.manifest.signature, names=variant.names)
-    try:
-        yield session
-    finally:
-        session.close()
 
 
 @contextmanager

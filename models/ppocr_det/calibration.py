@@ -12,7 +12,7 @@ import cv2
 
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.optimize import Gate, retention
+from edge_runtime.optimize import Gate, Measure, digest, retention
 from edge_runtime.processing.boxes import Box, find_boxes
 from edge_runtime.processing.files import read_image
 from edge_runtime.values import Array, Tensors
@@ -36,18 +36,25 @@ def samples(packages: Path) -> Sequence[Tensors]:
 
 def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
     """On 24 other pages and three other photographs the boxes are fp32's: their F1 is below 1 by the tolerance at most."""
+    return retention(measure(packages), tolerance)
+
+
+def measure(packages: Path) -> Measure:
+    """The F1 of the boxes on those, against those of the first session that is measured: fp32's."""
     photos = _photos(packages, OTHER_PHOTOS)
     pages = (page(1000 + seed, photos) for seed in range(OTHER_PAGES))
     inputs = [recipe.prepared("ppocr_det", picture)[0] for picture in (*photos, *pages)]
     known: list[tuple[Box, ...]] = []
 
-    def measure(session: Session) -> float:
+    def f1(session: Session) -> float:
         found = [find_boxes(session.run(tensors)["probability"][0, 0]) for tensors in inputs]
         known.extend(found if not known else ())  # the first that is measured is fp32
         return box_f1(known, found)
 
     data = f"{OTHER_PAGES} made pages and {len(OTHER_PHOTOS)} photographs, with none of which it was calibrated"
-    return retention(measure, f"F1 of the boxes against fp32's (intersection over union {SAME})", tolerance, data)
+    return Measure(
+        f"F1 of the boxes against fp32's (intersection over union {SAME})", data, f1, digest(one["image"] for one in inputs)
+    )
 
 
 def box_f1(known: Sequence[Sequence[Box]], found: Sequence[Sequence[Box]]) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,12 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle, read_bundle
+from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError, InputError
 from edge_runtime.optimize import (
     INT8,
-    QUANTIZERS,
+    Measure,
     Nodes,
     Quantization,
     agreement,
@@ -30,7 +31,7 @@ from edge_runtime.optimize import (
     optimize,
     retention,
 )
-from edge_runtime.optimize.gate import relative_difference
+from edge_runtime.optimize import onnx as onnx_tool
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 
@@ -39,7 +40,7 @@ SIGNATURE = Signature(
     inputs=(TensorSpec("image", "float32", ("N", 3, 8, 8)),), outputs=(TensorSpec("score", "float32", ("N", 4)),)
 )
 NAMES = {"image": "x", "score": "y"}
-quantize = QUANTIZERS["onnx"]
+quantize = onnx_tool.quantize
 Samples = list[dict[str, Array]]
 
 
@@ -162,7 +163,7 @@ def test_without_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Where onnx is not installed, the error names the extra that brings it."""
     source = net(tmp_path / "net.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(EngineMissingError, match=r"edge-runtime\[zoo\]"):
+    with pytest.raises(EngineMissingError, match=r"edge-runtime\[optimize\]"):
         quantize(source, tmp_path / "out.onnx", [{"x": s["image"]} for s in samples(2)])
 
 
@@ -176,6 +177,7 @@ def test_an_admitted_variant(tmp_path: Path, bundle: Bundle) -> None:
         gate,
         out=tmp_path / "new",
         version="1.1",
+        only=["int8-onnx"],
         progress=lambda done, total: told.append((done, total)),
     )
     assert outcome.admitted
@@ -197,7 +199,8 @@ def test_an_admitted_variant(tmp_path: Path, bundle: Bundle) -> None:
 
 def test_a_refused_variant(tmp_path: Path, bundle: Bundle) -> None:
     """A variant that does not pass is told with its figure, and nothing is written."""
-    outcome = optimize(bundle, samples(4), agreement(samples(2, seed=1), 1e-9, "random numbers"), out=tmp_path / "new")
+    gate = agreement(samples(2, seed=1), 1e-9, "random numbers")
+    outcome = optimize(bundle, samples(4), gate, out=tmp_path / "new", only=["int8-onnx"])
     assert not outcome.admitted
     (trial,) = outcome.trials
     assert not trial.admitted
@@ -209,22 +212,26 @@ def test_a_refused_variant(tmp_path: Path, bundle: Bundle) -> None:
 def test_a_gate_by_the_task_measure(tmp_path: Path, bundle: Bundle) -> None:
     """With a measure of its own a model is judged by how far that drops."""
 
-    def measure(worse: float) -> Callable[[Session], float]:
+    def measure(worse: float) -> Measure:
         seen: list[Session] = []
 
         def score(session: Session) -> float:
             seen.append(session)
-            return 0.9 if len(seen) == 1 else 0.9 - worse  # the first is fp32
+            return 0.9 if len(seen) <= len(ENGINES) else 0.9 - worse  # the first are fp32
 
-        return score
+        return Measure("F1", "d", score, "5e" * 32)
 
-    kept = optimize(bundle, samples(4), retention(measure(0.01), "F1", 0.02, "d"), out=tmp_path / "kept")
+    only = ["int8-onnx"]
+    kept = optimize(bundle, samples(4), retention(measure(0.01), 0.02), out=tmp_path / "kept", only=only)
     assert kept.admitted
     assert kept.bundle is not None
     accuracy = kept.bundle.manifest.variant(INT8["onnx"]).accuracy
     assert accuracy is not None
-    assert (accuracy.metric, accuracy.value) == ("F1", 0.89)
-    assert not optimize(bundle, samples(4), retention(measure(0.03), "F1", 0.02, "d"), out=tmp_path / "lost").admitted
+    assert (accuracy.metric, accuracy.value, accuracy.data, accuracy.digest) == ("F1", 0.89, "d", "5e" * 32)
+    assert kept.bundle.manifest.variant("fp32-onnx").accuracy == msgspec.structs.replace(accuracy, value=0.9)
+    lost = optimize(bundle, samples(4), retention(measure(0.03), 0.02), out=tmp_path / "lost", only=only)
+    assert not lost.admitted
+    assert [verdict.accuracy.value for verdict in lost.originals[0].verdicts] == [0.9] * len(ENGINES)
     assert only_bundle(tmp_path) == ["kept"]
 
 
@@ -318,7 +325,7 @@ def test_limits_that_limit_nothing(tolerance: float) -> None:
     with pytest.raises(InputError, match="tolerance"):
         agreement(samples(1), tolerance, "d")
     with pytest.raises(InputError, match="tolerance"):
-        retention(lambda session: 1.0, "F1", tolerance, "d")
+        retention(Measure("F1", "d", lambda session: 1.0), tolerance)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -17,12 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle, read_bundle
+from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.cli import main
 from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError, InputError
-from edge_runtime.optimize import INT8, QUANTIZERS, Gate, Nodes, Quantization, Verdict, agreement, optimize
-from edge_runtime.optimize.gate import relative_difference
+from edge_runtime.optimize import INT8, Gate, Nodes, Quantization, Verdict, agreement, optimize
+from edge_runtime.optimize import tflite as tflite_tool
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 from tests.bundles import file_of
@@ -30,7 +31,8 @@ from tests.bundles import file_of
 SHAPE = (1, 8, 8, 3)
 SIGNATURE = Signature(inputs=(TensorSpec("x", "float32", SHAPE),), outputs=(TensorSpec("y", "float32", (1, 4)),))
 FIRST, SECOND = "net/first", "net/second"
-quantize = QUANTIZERS["tflite"]
+ONLY = tuple(INT8.values())
+quantize = tflite_tool.quantize
 
 
 def weights() -> dict[str, Array]:
@@ -84,7 +86,13 @@ def tflite_net() -> bytes:
     graph = schema.SubGraphT()
     graph.tensors, graph.operators = list(tensors.values()), operators
     graph.inputs, graph.outputs = [0], [len(tensors) - 1]
+    entry = schema.SignatureDefT()
+    entry.signatureKey, entry.subgraphIndex = "serving_default", 0
+    entry.inputs, entry.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
+    (entry.inputs[0].name, entry.inputs[0].tensorIndex) = ("args_0", 0)
+    (entry.outputs[0].name, entry.outputs[0].tensorIndex) = ("output_0", len(tensors) - 1)
     model = schema.ModelT()
+    model.signatureDefs = [entry]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, codes, [graph], buffers
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -216,7 +224,7 @@ def test_models_that_cannot_be_quantized(source: Path, tmp_path: Path) -> None:
 def test_without_the_package(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where ai-edge-quantizer is not installed, the error names the extra that brings it."""
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
-    with pytest.raises(EngineMissingError, match=r"ai-edge-quantizer is needed.*edge-runtime\[zoo\]"):
+    with pytest.raises(EngineMissingError, match=r"ai-edge-quantizer is needed.*edge-runtime\[optimize\]"):
         quantize(source, tmp_path / "out.tflite", [])
 
 
@@ -228,6 +236,7 @@ def test_both_formats(tmp_path: Path, both: Bundle) -> None:
         samples(8),
         agreement(samples(4, seed=1), 0.06, "random numbers"),
         out=tmp_path / "new",
+        only=ONLY,
         progress=lambda done, total: told.append((done, total)),
     )
     assert [trial.variant for trial in outcome.trials] == ["int8-onnx", "int8-tflite"]
@@ -255,7 +264,7 @@ def test_both_formats(tmp_path: Path, both: Bundle) -> None:
 )
 def test_each_is_refused_by_itself(tmp_path: Path, both: Bundle, engine: str, kept: str) -> None:
     """A variant refused on one of its engines is left out, its file too; the other is let in."""
-    outcome = optimize(both, samples(4), refusing(engine), out=tmp_path / "new")
+    outcome = optimize(both, samples(4), refusing(engine), out=tmp_path / "new", only=ONLY)
     assert [trial.variant for trial in outcome.trials if trial.admitted] == [kept]
     assert outcome.admitted
     assert outcome.bundle is not None
@@ -274,7 +283,7 @@ def test_only_tflite(tmp_path: Path) -> None:
         references.append(reference.device.backend)
         return agreement(samples(4, seed=1), 0.06, "d")(reference, candidate)
 
-    outcome = optimize(bundle(tmp_path / "old", "tflite"), [], gate, out=tmp_path / "new")
+    outcome = optimize(bundle(tmp_path / "old", "tflite"), [], gate, out=tmp_path / "new", only=["int8-tflite"])
     assert [(trial.variant, trial.admitted) for trial in outcome.trials] == [("int8-tflite", True)]
     assert references == ["tflite"]
 
@@ -283,12 +292,17 @@ def test_one_that_cannot_be_made(tmp_path: Path, both: Bundle) -> None:
     """What one format has no int8 of refuses that variant, with the reason; the other is tried all the same."""
     gate = agreement(samples(2, seed=1), 1.0, "d")
     outcome = optimize(
-        both, samples(4), gate, out=tmp_path / "new", quantization=Quantization(operators=("Conv", "Gemm", "Transpose"))
+        both,
+        samples(4),
+        gate,
+        out=tmp_path / "new",
+        only=ONLY,
+        quantization=Quantization(operators=("Conv", "Gemm", "Transpose")),
     )
     assert [trial.admitted for trial in outcome.trials] == [True, False]
     assert str(outcome.trials[1]).startswith("int8-tflite refused: Transpose: of these there is no int8 in TFLite")
     nowhere = Quantization(operators=("ConvTranspose",))
-    none = optimize(both, samples(4), gate, out=tmp_path / "none", quantization=nowhere)
+    none = optimize(both, samples(4), gate, out=tmp_path / "none", only=ONLY, quantization=nowhere)
     assert not none.admitted
     assert ["none of the operators" in trial.trouble for trial in none.trials] == [True, True]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["both", "new"]
@@ -309,13 +323,13 @@ def test_exclusions_in_both_formats(tmp_path: Path, both: Bundle) -> None:
 
 def test_what_is_there_is_not_made_again(tmp_path: Path, both: Bundle) -> None:
     """The int8 variant that was refused before can be tried again, without the other; with both there, nothing is left."""
-    first = optimize(both, samples(4), refusing("tflite"), out=tmp_path / "first").bundle
+    first = optimize(both, samples(4), refusing("tflite"), out=tmp_path / "first", only=ONLY).bundle
     assert first is not None
-    second = optimize(first, samples(4), refusing("onnx"), out=tmp_path / "second")
+    second = optimize(first, samples(4), refusing("onnx"), out=tmp_path / "second", only=ONLY)
     assert [(trial.variant, trial.admitted) for trial in second.trials] == [("int8-tflite", True)]
     assert second.bundle is not None
     with pytest.raises(InputError, match="has its int8 variants already"):
-        optimize(second.bundle, samples(4), refusing("onnx"), out=tmp_path / "third")
+        optimize(second.bundle, samples(4), refusing("onnx"), out=tmp_path / "third", only=ONLY)
 
 
 def test_nothing_to_make_it_of(tmp_path: Path) -> None:
@@ -329,6 +343,7 @@ def test_the_command(tmp_path: Path, both: Bundle, capsys: pytest.CaptureFixture
     """Each variant is told by engine; 0 if one was admitted, 1 if none was; as JSON without a figure that is no JSON."""
     np.savez(tmp_path / "samples.npz", x=np.stack([sample["x"] for sample in samples(16)]))
     call = ["optimize", str(both.folder), "--calibrate", str(tmp_path / "samples.npz"), "--out", str(tmp_path / "new")]
+    call += [part for name in ONLY for part in ("--only", name)]
     assert main([*call, "--tolerance", "1e-9"]) == 1
     assert [line.split(":")[0].rsplit(" ", 1)[0] for line in capsys.readouterr().out.splitlines()] == [
         "int8-onnx refused on onnxruntime",

@@ -18,6 +18,7 @@ import pytest
 
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
+from edge_runtime.processing.files import write_image
 from tests.bundles import file_of
 from tests.contract.test_optimize import NAMES, SIGNATURE, net, samples
 
@@ -27,6 +28,7 @@ LISTING = re.search(r"## From a shell\n\n```\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("#")[0].strip() for line in (LISTING.group(1) if LISTING else "").splitlines() if line.strip()]
 SERVERS = [line for line in LINES if line.startswith(("cloud-bridge broker", "cloud-bridge serve"))]
 CALLS = [line for line in LINES if line not in SERVERS]
+IMAGE = np.zeros((48, 320, 3), np.uint8)
 
 
 def free_port() -> int:
@@ -40,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     """A folder as the README's reader has it: a store, and a few inputs."""
     here = tmp_path_factory.mktemp("readme")
     shutil.copytree(store.path, here / "store")
-    np.save(here / "line.npy", np.zeros((1, 3, 48, 320), np.float32))
+    write_image(here / "line.png", IMAGE)
+    write_image(here / "digit.png", IMAGE)
     _my_model(here / "my_model")
     (here / "samples").mkdir()
     for number, sample in enumerate(samples(16)):
@@ -107,7 +110,7 @@ def test_the_readme_has_what_is_tested_here() -> None:
 def test_a_snippet_runs(snippet: str, folder: Path, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is printed, in a folder with a store."""
     monkeypatch.chdir(folder)
-    names: dict[str, object] = {"image": np.zeros((1, 3, 48, 320), np.float32)}
+    names: dict[str, object] = {"image": IMAGE}
     exec(compile(real(snippet, ports), "README.md", "exec"), names)  # noqa: S102
     assert "result" in names
 

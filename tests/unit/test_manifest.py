@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.bundles.archive import MAX_BYTES, MAX_FILES, files_of
-from edge_runtime.bundles.manifest import MAX_MANIFEST, File, Manifest, decode, encode
+from edge_runtime.bundles.manifest import MAX_MANIFEST, File, Manifest, Variant, decode, encode
 from edge_runtime.errors import ManifestError
+from edge_runtime.signature import Scale, Signature, TensorSpec
 from tests.bundles import file_of, manifest_of
 
 WHOLE = manifest_of(file_of("model.onnx", b"weights"), labels=file_of("labels.txt", b"a\nb\n"))
@@ -111,3 +112,15 @@ def test_clashing_paths(paths: tuple[str, ...]) -> None:
     """Files that some disk would take for one, or that need one name for a file and a folder, are refused."""
     with pytest.raises(ManifestError):
         files_of(manifest_of(*(File(path, "0" * 64, 1) for path in paths)))
+
+
+@pytest.mark.parametrize("tensor", ["nothing", "count"])
+def test_a_scale_is_for_a_float32_tensor_of_the_signature(tensor: str) -> None:
+    """A scale for another one is refused, with those that there are."""
+    signature = Signature(
+        (TensorSpec("x", "float32", (1,)), TensorSpec("count", "int32", (1,))), (TensorSpec("y", "float32", (1,)),)
+    )
+    files = (File("a.tflite", "0" * 64, 1),)
+    variant = Variant("int8-tflite", "tflite", "int8", files, quantized={tensor: Scale("int8", 0.1, 0)})
+    with pytest.raises(ManifestError, match=f"'int8-tflite' has a scale for '{tensor}'.*those are x, y"):
+        Manifest(name="m", version="1", task="", signature=signature, variants=(variant,))

@@ -1,0 +1,21 @@
+"""Train digits_mlp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from models.data import digits
+from models.digits_mlp.net import net
+from models.training import Plan, Progress, fit
+
+PLAN = Plan(epochs=20, rate=3e-3)
+
+
+def train(packages: Path, progress: Progress) -> nn.Module:
+    """The net, trained as plainly as can be."""
+    torch.manual_seed(1)
+    data = digits.load(packages)
+    return fit(net(), digits.images(data.train_x).reshape(-1, 784), data.train_y, PLAN, progress)

@@ -1,0 +1,7 @@
+"""Phrases to calibrate language_attention with, and to judge it by."""
+
+from __future__ import annotations
+
+from models.language import golden, measure, samples
+
+__all__ = ["golden", "measure", "samples"]
