@@ -35,7 +35,7 @@ class Built(msgspec.Struct, frozen=True):
     trials: tuple[Trial, ...] = ()
     """Of the variants that were made just now."""
     refused: tuple[Refusal, ...] = ()
-    """Variants that could not be made here, and why."""
+    """Variants that could not be made here, though the recipe knows of no reason, and why."""
 
 
 def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lambda what, share: None) -> Built:
@@ -57,7 +57,8 @@ def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lam
     else:
         with tempfile.TemporaryDirectory(prefix="bundle-") as room:
             made = make(recipe, packages, Path(room), progress)
-            built = Built(store.install(made.bundle.folder), True, made.trials, made.missing)
+            refused = tuple(refusal for refusal in made.missing if refusal.name not in recipe.refused)
+            built = Built(store.install(made.bundle.folder), True, made.trials, refused)
     _remember(store, recipe.name, key)
     return built
 

@@ -25,7 +25,7 @@ from edge_runtime.values import Tensors
 from models import recipe as recipes
 from models.cards import Refusal
 from models.gather import gather, labels, vocabulary
-from models.recipe import Recipe
+from models.recipe import Int8, Recipe
 from models.trained import artifact, train
 
 BUNDLE, GOLDEN = "bundle", "golden.npz"
@@ -88,6 +88,8 @@ def make(recipe: Recipe, packages: Path, room: Path, progress: Progress = lambda
     if recipe.trained is not None or recipe.int8 is not None:
         outcome = _optimized(recipe, packages, made.bundle, room / "optimized", progress)
         trials, made = outcome.trials, msgspec.structs.replace(made, bundle=outcome.bundle or made.bundle)
+    elif (own := _own(recipe)) is not None and hasattr(own, "measure"):
+        made = msgspec.structs.replace(made, bundle=_measured(made.bundle, own.measure(packages)))
     bundle = _stated(made.bundle, room / BUNDLE)
     return msgspec.structs.replace(made, bundle=bundle, trials=trials, missing=(*made.missing, *refused))
 
@@ -100,6 +102,11 @@ def calibration(name: str) -> Calibration:
         raise EngineMissingError(
             f"the calibration of {name} needs a package ({error}): pip install 'edge-runtime[demo]'"
         ) from error
+
+
+def _own(recipe: Recipe) -> Calibration | None:
+    """The model's calibration, if it has one."""
+    return calibration(recipe.name) if (recipes.HERE / recipe.name / "calibration.py").is_file() else None
 
 
 def one_by_one(session: Session) -> Callable[[Tensors], Tensors]:
@@ -150,10 +157,9 @@ def _with_golden(recipe: Recipe, manifest: Manifest, packages: Path, folder: Pat
 
 
 def _golden_inputs(recipe: Recipe, manifest: Manifest, packages: Path) -> list[Tensors]:
-    if recipe.trained is not None or recipe.int8 is not None:
-        own = calibration(recipe.name)
-        if hasattr(own, "golden"):
-            return list(own.golden(packages))
+    own = _own(recipe)
+    if own is not None and hasattr(own, "golden"):
+        return list(own.golden(packages))
     return [seeded_inputs(manifest.signature.inputs, manifest.sizes, seed) for seed in range(SAMPLES)]
 
 
@@ -164,8 +170,25 @@ def _optimized(recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progre
     gate = own.gate(bundle, packages, max_drop(recipe)) if measure is None else retention(measure, max_drop(recipe))
     return optimize(
         bundle, own.samples(packages), gate, out=out, quantization=way.quantization,
+        only=way.ways if isinstance(way, Int8) else (),
         progress=lambda done, total: progress("int8", done / total),
     )  # fmt: skip
+
+
+def _measured(bundle: Bundle, measure: Measure) -> Bundle:
+    """The same bundle, each variant with its figure: the worst of the engines'."""
+    found: dict[str, list[float]] = {}
+    for candidate in candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"]):
+        with suppress(ArtifactError), closing(open_candidate(bundle, candidate)) as session:
+            found.setdefault(candidate.variant.name, []).append(measure(session))
+    variants = tuple(
+        msgspec.structs.replace(variant, accuracy=measure.accuracy(min(found[variant.name])))
+        if variant.name in found
+        else variant
+        for variant in bundle.manifest.variants
+    )
+    (bundle.folder / MANIFEST).write_bytes(encode(msgspec.structs.replace(bundle.manifest, variants=variants)))
+    return read_bundle(bundle.folder)
 
 
 def _stated(bundle: Bundle, folder: Path) -> Bundle:

@@ -65,9 +65,11 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """int8 variants to make, one in each fp32 format, by samples and a gate from the `calibration.py` beside the recipe."""
+    """Variants to make of the fp32 ones, by samples and a gate from the `calibration.py` beside the recipe."""
 
     tolerance: float
+    ways: tuple[str, ...] = ()
+    """Those to try, by their variants' names; all where none is named. Some take minutes to find out what `refused` says."""
     source: Carried | None = None
     """What the samples are made of, where they are made of something."""
     quantization: Quantization = Quantization()

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from edge_runtime.backends import backend
 from edge_runtime.backends.base import Session, Stream
 from edge_runtime.optimize import Measure, digest
 from edge_runtime.processing.files import read_wav
-from edge_runtime.values import Array
+from edge_runtime.values import Array, Tensors
 from models import recipe
+from models.dtln import compose
 from models.pipelines.sources import SPEECH
 
 RATE = 16_000
@@ -24,6 +27,8 @@ START, END = 7 * RATE, 15 * RATE
 """The part of the conversation that is used: there is speech in most of it."""
 SNR = 5.0
 """Decibels of speech over noise that the nets are given."""
+LEVEL = 0.02
+"""Of the noise that it is calibrated with, of full scale."""
 NOISES = ("white", "pink", "hum")
 
 
@@ -69,3 +74,28 @@ def _share(session: Session, clean: Array, noisy: Array) -> float:
     made = clean_of(session.stream(), noisy)[DELAY:]
     clean, noisy = clean[: len(made)], noisy[: len(made)]
     return 1 - float(np.sum(np.square(made - clean)) / np.sum(np.square(noisy - clean)))
+
+
+def samples(packages: Path) -> Sequence[Tensors]:
+    """Steps of the seconds before that part, with other noise, each with the state that comes to it."""
+    clean = read_wav(packages / SPEECH, RATE)[:START]
+    return _steps(packages, clean + np.float32(LEVEL) * noise("pink", len(clean)))[10:]
+
+
+def golden(packages: Path) -> Sequence[Tensors]:
+    """Eight steps of the noisy speech that it is judged by, each with the state that comes to it."""
+    return _steps(packages, mixed(packages)[0][1][:RATE])[:8]
+
+
+def _steps(packages: Path, noisy: Array) -> list[Tensors]:
+    """Every 15th step."""
+    known = recipe.load("dtln")
+    with TemporaryDirectory() as room:
+        compose.make(packages, Path(room, "dtln.onnx"))
+        session = backend("onnx").load(Path(room, "dtln.onnx"), signature=known.signature)
+    stream, found = session.stream(), []
+    for number, inputs in enumerate(recipe.prepared("dtln", noisy)):
+        if number % 15 == 14:
+            found.append({**inputs, **stream.state})
+        stream.run(inputs)
+    return found

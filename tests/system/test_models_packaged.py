@@ -1,0 +1,122 @@
+"""Models of packages, built without int8: what they say of real things, and what their recipes can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Scale
+from edge_runtime.bundles.store import Store
+from edge_runtime.engines import open_variant
+from edge_runtime.errors import BundleError
+from edge_runtime.processing.answers import Embedding, Labels
+from edge_runtime.processing.kinds import Raw
+from edge_runtime.processing.process import Processor
+from edge_runtime.values import Array
+from models import recipe as recipes
+from models.build import Built, build
+from models.gather import labels_of
+from models.lettering import line
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store", create=True)
+
+
+def built(name: str, packages: Path, store: Store) -> Built:
+    """The model as its package has it."""
+    return build(msgspec.structs.replace(recipes.load(name), int8=None), packages, store)
+
+
+def answer(bundle: Bundle, raw: Raw) -> object:
+    """What the first variant says of something."""
+    manifest = bundle.manifest
+    assert manifest.processing is not None
+    vocabulary = None if manifest.vocabulary is None else bundle.folder / manifest.vocabulary.path
+    processor = Processor(manifest.processing, manifest.signature, bundle.labels(), vocabulary)
+    session = open_variant(bundle, manifest.variants[0], manifest.variants[0].format)
+    calls = processor.before(raw)
+    found = processor.after(raw, calls, [session.run(call) for call in calls])
+    session.close()
+    return found
+
+
+def best(bundle: Bundle, raw: Raw) -> str:
+    """The likeliest label."""
+    found = answer(bundle, raw)
+    assert isinstance(found, Labels)
+    return found.labels[0].name
+
+
+def test_magika_knows_files(packages: Path, empty: Store) -> None:
+    """Real files are told by their bytes; the labels are those of the package's JSON file."""
+    bundle = built("magika", packages, empty).bundle
+    assert len(bundle.labels()) == 214
+    files = {
+        "python": "rapidocr/main.py", "png": "skimage/data/text.png", "wav": "pyannote/audio/sample/sample.wav",
+        "onnx": "magika/models/standard_v3_3/model.onnx", "json": "pymicro_wakeword/models/okay_nabu.json",
+    }  # fmt: skip
+    assert {best(bundle, (packages / path).read_bytes()) for path in files.values()} == set(files)
+    for label, path in files.items():
+        assert best(bundle, (packages / path).read_bytes()) == label
+
+
+def test_ppocr_cls_knows_what_is_upside_down(packages: Path, empty: Store) -> None:
+    """Of made lines and the same turned, nearly all are told right."""
+    bundle = built("ppocr_cls", packages, empty).bundle
+    pictures = [line(3000 + seed)[1] for seed in range(10)]
+    turned = [np.ascontiguousarray(np.rot90(picture, 2)) for picture in pictures]
+    right = [best(bundle, picture) == "0" for picture in pictures] + [best(bundle, picture) == "180" for picture in turned]
+    assert sum(right) >= 17
+
+
+def test_minilm_knows_what_sentences_mean(packages: Path, empty: Store) -> None:
+    """Two sentences that mean the same are nearer to each other than to a third that shares their words."""
+    made = built("minilm", packages, empty)
+    assert made.bundle.manifest.vocabulary is not None
+
+    def vector(text: str) -> Array:
+        found = answer(made.bundle, text)
+        assert isinstance(found, Embedding)
+        return found.vector
+
+    late, delayed, cake = map(vector, ("The train is late.", "Our railway connection is delayed.", "The cake is late."))
+    assert late @ delayed > late @ cake
+
+
+def test_a_variant_that_cannot_be_made_here_is_left_out(packages: Path, empty: Store) -> None:
+    """minilm's fp32 is exported with torch, which this environment lacks: the bundle is there without it, and says why."""
+    made = built("minilm", packages, empty)
+    assert [variant.name for variant in made.bundle.manifest.variants] == ["int8-onnx"]
+    assert [refusal.name for refusal in made.refused] == ["fp32-onnx"]
+    assert "torch is not installed" in made.refused[0].reason
+    accuracy = made.bundle.manifest.variants[0].accuracy
+    assert accuracy is not None
+    assert accuracy.value > 0.8
+
+
+def test_scales_come_from_the_recipe(packages: Path, empty: Store) -> None:
+    """wake_word's manifest tells how its integers are meant, and that its state is hidden."""
+    manifest = built("wake_word", packages, empty).bundle.manifest
+    assert manifest.variants[0].quantized["heard"] == Scale("uint8", 1 / 256, 0)
+    assert manifest.signature.hidden_state
+    assert manifest.signature.recurrent
+
+
+def test_what_recipes_may_not_say(packages: Path) -> None:
+    """A variant that is both a file and made, or neither; labels under a key that the file has not."""
+    part = recipes.load("dtln").variants[0]
+    for wrong in ({"file": "a.onnx"}, {"made": ""}):
+        with pytest.raises(ValueError, match="give the file that it is, or the module that makes it"):
+            msgspec.structs.replace(part, **wrong).__post_init__()
+    magika = recipes.load("magika")
+    assert magika.labels is not None
+    odd = msgspec.structs.replace(magika, labels=msgspec.structs.replace(magika.labels, key="names"))
+    with pytest.raises(BundleError, match=r"has no 'names'; it has .*target_labels_space"):
+        labels_of(odd, packages)
