@@ -28,7 +28,7 @@ class Sampled(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.autoencoder.features(image)
-        mean, spread = self.autoencoder.code(features), self.spread(features)
+        mean, spread = self.autoencoder.mean(features), self.spread(features)
         drawn = mean + torch.randn_like(mean) * (spread / 2).exp()
         return self.autoencoder.decode(drawn), mean, spread
 
