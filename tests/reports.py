@@ -27,7 +27,7 @@ def entry(
     parts = tuple(tuple(int(v) for v in part) for part in np.array_split(values, rounds))
     seconds = [value * 1e-9 for part in parts for value in part]
     return Entry(
-        model="net", version="1.0", task="tell this from that", variant=f"{precision}-onnx", precision=precision,
+        model="net", version="1.0", task="tell this from that", variant=f"{precision}-{backend}", precision=precision,
         backend=backend, engine=f"{backend} 1.2.3", device="CPU", inputs="x float32 [1, 2]",
         accuracy=Accuracy("F1", 0.98, "a test set"), cold=ColdStart(0.2, 0.1, 0.05, 20 * 2**20),
         samples=Samples(f"net {backend}", parts, cpu=(int(median * 1e9),)), percentiles=percentiles(seconds),
@@ -38,7 +38,7 @@ def entry(
 def failed(backend: str, error: str) -> Entry:
     """A candidate that did not load."""
     return Entry(
-        model="net", version="1.0", variant="fp32-onnx", precision="fp32", backend=backend, engine=f"{backend} 1.2.3",
+        model="net", version="1.0", variant=f"fp32-{backend}", precision="fp32", backend=backend, engine=f"{backend} 1.2.3",
         device="CPU", error=error,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from edge_runtime.bench.fingerprint import Fingerprint
 from edge_runtime.bench.measure import Samples
 from edge_runtime.bench.statistics import Percentile, Ratio, ratio_of_medians
 from edge_runtime.bench.units import duration, size, times
-from edge_runtime.bundles.manifest import FORMATS, Accuracy
+from edge_runtime.bundles.manifest import Accuracy
 from edge_runtime.errors import InputError
 from edge_runtime.values import Settings
 
@@ -66,10 +66,10 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def label(self) -> str:
-        """Backend, precision, and what else tells it from its neighbours: "openvino int8"."""
+        """Backend, precision, and what else tells it from its neighbours: "onnx int8", "openvino int8-onnx"."""
         device = "" if self.device == "CPU" else f" {self.device}"
         threads = "" if self.settings.threads is None else f" {self.settings.threads}T"
-        plain = self.variant in {f"{self.precision}-{form}" for form in FORMATS}
+        plain = self.variant == f"{self.precision}-{self.backend}"  # an engine's own format is named like it
         return f"{self.backend} {self.precision if plain else self.variant}{device}{threads}"
 
     def at(self, share: float) -> Percentile | None:

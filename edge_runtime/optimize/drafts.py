@@ -16,7 +16,7 @@ from edge_runtime.bundles.manifest import Variant
 from edge_runtime.engines import open_variant
 from edge_runtime.errors import ArtifactError, EngineMissingError, InputError
 from edge_runtime.optimize import tflite
-from edge_runtime.optimize.gate import Gate, Retention, Trial, Verdict, refusal
+from edge_runtime.optimize.gate import Gate, Trial, Verdict, refusal
 from edge_runtime.optimize.quantization import Control, Nodes, Progress, Quantization
 from edge_runtime.optimize.ways import Way
 from edge_runtime.values import Tensors
@@ -42,15 +42,13 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 def make(
-    way: Way, source: Source, folder: Path, calibration: Sequence[Tensors], quantization: Quantization, gate: Gate,
-    progress: Progress,
+    way: Way, source: Source, folder: Path, calibration: Sequence[Tensors], quantization: Quantization,
+    control: Control | None, progress: Progress,
 ) -> Draft:  # fmt: skip
-    """Make a variant in this folder."""
+    """Make a variant in this folder. `control` is by the signature's own names."""
     manifest, origin = source.bundle.manifest, source.variant
     own = [{origin.names.get(name, name): array for name, array in sample.items()} for sample in calibration]
-    control = None
-    if isinstance(gate, Retention):
-        control = Control(gate.measure, gate.max_drop, manifest.signature, origin.names)
+    control = None if control is None else msgspec.structs.replace(control, names=origin.names)
     path = f"{manifest.name}.{way.stem}.{way.suffix}"
     try:
         nodes = way.make(source.bundle.artifact(origin), folder / path, own, quantization, progress, control)

@@ -124,10 +124,14 @@ class Retention:
         self.max_drop = _limit(max_drop)
         self._before: float | None = None
 
-    def __call__(self, reference: Session, candidate: Session) -> Verdict:
+    def before(self, reference: Session) -> float:
+        """The reference's figure."""
         if self._before is None:
             self._before = self.measure(reference)
-        before, engine = self._before, candidate.device.engine
+        return self._before
+
+    def __call__(self, reference: Session, candidate: Session) -> Verdict:
+        before, engine = self.before(reference), candidate.device.engine
         try:
             after = before if candidate is reference else self.measure(candidate)
         except InputError as error:

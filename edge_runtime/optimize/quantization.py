@@ -51,7 +51,10 @@ class Control(msgspec.Struct, frozen=True):
 
     score: Callable[[Session], float]
     """The accuracy; higher is better."""
+    least: float
+    """What is enough of it."""
     max_drop: float
+    """How far that is below fp32's."""
     signature: Signature
     names: Mapping[str, str]
     """The signature's tensor name -> the artifact's own, where they differ."""

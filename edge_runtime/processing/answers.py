@@ -40,23 +40,23 @@ class Event(msgspec.Struct, frozen=True):
     """The mean over it."""
 
 
-class Kind(msgspec.Struct, frozen=True, eq=False, tag_field="kind", tag=str.lower):
+class Base(msgspec.Struct, frozen=True, eq=False, tag_field="kind", tag=str.lower):
     """Any of the answers. As JSON each says which it is: {"kind": "labels", ...}."""
 
 
-class Labels(Kind, frozen=True, eq=False):
+class Labels(Base, frozen=True, eq=False):
     """The likeliest classes, best first."""
 
     labels: tuple[Label, ...]
 
 
-class Boxes(Kind, frozen=True, eq=False):
+class Boxes(Base, frozen=True, eq=False):
     """What was found in a picture, in reading order; empty where nothing was."""
 
     boxes: tuple[Region, ...]
 
 
-class Text(Kind, frozen=True, eq=False):
+class Text(Base, frozen=True, eq=False):
     """What was read; "" where nothing was."""
 
     text: str
@@ -64,27 +64,27 @@ class Text(Kind, frozen=True, eq=False):
     """The mean over its symbols; 0 where there are none."""
 
 
-class Events(Kind, frozen=True, eq=False):
+class Events(Base, frozen=True, eq=False):
     """What was on and when, in the order in which it began."""
 
     events: tuple[Event, ...]
 
 
-class Embedding(Kind, frozen=True, eq=False):
+class Embedding(Base, frozen=True, eq=False):
     """A point on the unit sphere: what means the same is near."""
 
     vector: Array
     """float32 [features], of length 1."""
 
 
-class Picture(Kind, frozen=True, eq=False):
+class Picture(Base, frozen=True, eq=False):
     """A picture that the model made."""
 
     pixels: Array
     """uint8 [height, width]."""
 
 
-class Sound(Kind, frozen=True, eq=False):
+class Sound(Base, frozen=True, eq=False):
     """A sound that the model made."""
 
     samples: Array
@@ -93,7 +93,7 @@ class Sound(Kind, frozen=True, eq=False):
     """Samples a second, where the manifest tells."""
 
 
-class Anomaly(Kind, frozen=True, eq=False):
+class Anomaly(Base, frozen=True, eq=False):
     """How far the input is from what the model knows."""
 
     errors: tuple[float, ...]

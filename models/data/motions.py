@@ -1,8 +1,8 @@
 """People who stand, walk, run or play badminton with a watch on the wrist: what is trained with, and what is held out.
 
-The BasicMotions of the UEA archive (Clements, 2016; a student project, free for research), as aeon carries them
-(BSD-3-Clause): an accelerometer's and a gyroscope's three axes, ten times a second for ten seconds. The archive's own split:
-40 recordings to train with, 40 held out.
+The BasicMotions of the UEA archive (a student project with a smart watch), as aeon carries them (BSD-3-Clause): an
+accelerometer's and a gyroscope's three axes, ten times a second for ten seconds. The archive's own split: 40 recordings
+to train with, 40 held out.
 """
 
 from __future__ import annotations

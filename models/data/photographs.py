@@ -1,7 +1,7 @@
 """Patches of ten colour photographs, as scikit-image and scikit-learn carry them: which photograph is a patch from?
 
 Of scikit-image: astronaut, coffee, chelsea, rocket, hubble_deep_field, retina (public domain or CC0), ihc, motorcycle_left
-(Middlebury's stereo pictures); of scikit-learn: china and flower (CC BY 2.0, Daniel Buechele and Ken Vultilion).
+(Middlebury's stereo pictures); of scikit-learn: china and flower (CC BY 2.0, danielbuechele and vultilion on Flickr).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILES = (
 )
 CLASSES = tuple(Path(file).stem for file in FILES)
 SIDE = 32
-TRAIN_EACH, TEST_EACH = 400, 200
+TRAIN_EACH, TEST_EACH = 800, 200
 """Patches of each photograph."""
 TRAIN_STRIP, TEST_STRIP, GAP = 120, 48, 32
 """Every photograph is cut into upright strips, in turn to train with and held out, with a gap of a patch between them."""

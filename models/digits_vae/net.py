@@ -21,7 +21,7 @@ class Autoencoder(nn.Module):
             nn.ReLU(),
             nn.Flatten(),
         )
-        self.code = nn.Linear(16 * 4 * 4, CODE)
+        self.mean = nn.Linear(16 * 4 * 4, CODE)  # not "code": a module that torch exports has its source under that name
         self.decode = nn.Sequential(
             nn.Linear(CODE, 16 * 7 * 7),
             nn.ReLU(),
@@ -37,7 +37,7 @@ class Autoencoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        code = self.code(self.features(image))
+        code = self.mean(self.features(image))
         return self.decode(code), code
 
 

@@ -12,9 +12,9 @@ from models.data import digits
 from models.digits_vae.net import CODE, Autoencoder
 from models.training import Bend, Plan, Progress, fit
 
-PLAN = Plan(epochs=30, rate=3e-3, decay=0.0)
+PLAN = Plan(epochs=40, rate=4e-3, decay=0.0)
 BEND = Bend(turn=0.15, scale=0.1, slant=0.15, move=0.08)
-PRICE = 0.3
+PRICE = 0.1
 """What a nat of the code costs, in nats of the picture: below 1, so that what is decoded stays sharp."""
 
 
@@ -28,7 +28,7 @@ class Sampled(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self.autoencoder.features(image)
-        mean, spread = self.autoencoder.code(features), self.spread(features)
+        mean, spread = self.autoencoder.mean(features), self.spread(features)
         drawn = mean + torch.randn_like(mean) * (spread / 2).exp()
         return self.autoencoder.decode(drawn), mean, spread
 

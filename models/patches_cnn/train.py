@@ -11,7 +11,7 @@ from models.patches_cnn.data import images, load
 from models.patches_cnn.net import net
 from models.training import Plan, Progress, fit
 
-PLAN = Plan(epochs=20, rate=2e-3)
+PLAN = Plan(epochs=16, rate=2e-3)
 LIGHT = 0.15
 """How much brighter or darker, and how much higher or lower in contrast, a picture is shown at most."""
 

@@ -69,3 +69,20 @@ def test_without_the_bridge_s_libraries_serving_names_the_extra(store: Path) -> 
     status, printed = without(VENDORS, "cloud_bridge.cli", "serve", store, "--http", ":0")
     assert status == 2
     assert "pip install 'edge-runtime[cloud]'" in printed
+
+
+@pytest.mark.parametrize(("package", "call", "extra"), [("cv2", "vision", "vision"), ("tokenizers", "pieces", "text")])
+def test_without_a_package_of_processing_the_extra_is_named(package: str, call: str, extra: str) -> None:
+    """When a step needs it; the modules of processing are imported without it."""
+    script = f"""
+import sys
+sys.modules[{package!r}] = None
+from edge_runtime import EngineMissingError
+from edge_runtime.processing import extra, files, process
+try:
+    extra.{call}()
+except EngineMissingError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert f"pip install 'edge-runtime[{extra}]'" in done.stdout

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_runtime.errors import InputError
-from edge_runtime.processing.steps import Fit, Normalise
+from edge_runtime.processing.steps import Fit, Normalise, Windows
 from models import recipe as recipes
-from models.data import ts, vowels
+from models.data import heartbeats, motions, ts, vowels
+from models.heartbeat_autoencoder.calibration import area_under_curve
 
 HEAD = "# a comment\n@problemName Example\n@dimensions 2\n@classLabel true still moving\n\n@data\n"
 
@@ -84,3 +87,76 @@ def test_the_recipes_prepare_an_utterance_in_the_same_way(name: str) -> None:
     assert processing is not None
     assert processing.before[:2] == (Normalise(vowels.MEAN, vowels.SCALE), Fit(vowels.STEPS))
     assert recipes.load(name).classes == vowels.CLASSES
+
+
+def test_the_activity_recipe_prepares_a_recording_in_the_same_way() -> None:
+    """The same pieces of the same length, normalised by the same numbers; and the classes in the file's order."""
+    recipe = recipes.load("activity_cnn_lstm")
+    assert recipe.processing is not None
+    assert recipe.processing.before[:2] == (Windows(motions.WINDOW), Normalise(motions.MEAN, motions.SCALE))
+    assert recipe.classes == motions.CLASSES
+
+
+def test_windows_of_a_stream() -> None:
+    """A stream is cut from its start on, without gaps."""
+    series = motions.prepare(np.arange(600, dtype=np.float32).reshape(100, 6))
+    windows = motions.stream(series, start=5)
+    assert windows.shape == (motions.WINDOWS, motions.WINDOW, 6)
+    np.testing.assert_array_equal(windows.reshape(-1, 6), series[5:85])
+
+
+def _heart(samples: int, abnormal: range) -> str:
+    return "data,label\n" + "".join(f"{np.sin(at):.3f},{int(at in abnormal)}\n" for at in range(samples))
+
+
+def test_heartbeats_are_split_by_time() -> None:
+    """Nothing that is trained with is held out; normal windows touch nothing abnormal, abnormal ones hold half of it."""
+    signal = heartbeats.parse(_heart(8000, range(7000, 7100)))
+    windows = heartbeats.split(signal)
+    trained, end = heartbeats.TRAINED, 7000 - heartbeats.WINDOW
+    assert len(windows.train) == (trained - heartbeats.WINDOW) / 2
+    assert len(windows.normal) == len(range(trained, end + 1, 4)) + len(range(7100, 8000 - heartbeats.WINDOW + 1, 4))
+    assert len(windows.abnormal) == len(range(end + 52, 7051, 4))
+    np.testing.assert_allclose(windows.normal[0][0] * heartbeats.SCALE + heartbeats.MEAN, np.sin(trained), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "begins with"),
+        ("0.1,0\n", "begins with"),
+        ("data,label\n", "has 0 samples"),
+        ("data,label\n0.1,0\n0.2", "line 3: '0.2' is not"),
+        ("data,label\n0.1,0\n0.2,\n", "line 3"),
+        ("data,label\n0.1,2\n", "line 2"),
+        ("data,label\nnan,0\n", "line 2"),
+        ("data,label\n-inf,1\n", "line 2"),
+        ("data,label\n1e39,1\n", "line 2"),
+        ("data,label\n" + "x" * 100_000 + ",1\n", "line 2: 'x{40}' is not"),
+        (_heart(100, range(0)), "has 100 samples"),
+    ],
+)
+def test_damaged_heartbeats_are_refused(text: str, said: str) -> None:
+    """A file that is cut off, or has something else in a line, is refused with the line."""
+    with pytest.raises(InputError, match=said):
+        heartbeats.parse(text)
+
+
+@pytest.mark.parametrize("abnormal", [range(0), range(100, 200)])
+def test_a_heart_that_cannot_be_judged_by(abnormal: range) -> None:
+    """Without an abnormal beat among those held out, or with one among those trained with, there is nothing to measure."""
+    with pytest.raises(InputError, match="normal up to 5000"):
+        heartbeats.split(heartbeats.parse(_heart(6000, abnormal)))
+
+
+def test_no_heart_file(tmp_path: Path) -> None:
+    """A package that is not there is an error with its path."""
+    with pytest.raises(InputError, match=r"mitdb\.csv cannot be read"):
+        heartbeats.load(tmp_path)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.lists(st.integers(0, 5), min_size=1, max_size=9))
+def test_the_area_is_the_share_of_pairs_in_order(higher: list[int], lower: list[int]) -> None:
+    """By ranks as by its definition, equals counting half."""
+    pairs = [(a > b) + (a == b) / 2 for a in higher for b in lower]
+    assert area_under_curve(np.array(higher), np.array(lower)) == pytest.approx(np.mean(pairs))
