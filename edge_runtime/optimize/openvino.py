@@ -63,7 +63,8 @@ def quantize(
     control: Control | None = None,
 ) -> Nodes:
     """Write the int8 IR of an ONNX file or an fp32 IR; a `Quantizer`. With `control`, and where plain int8 is not
-    right enough, nodes that cost too much accuracy stay fp32. A net with attention is quantized in NNCF's way for transformers."""
+    right enough, nodes that cost too much accuracy stay fp32. A net with attention is quantized in NNCF's way for
+    transformers."""
     nncf = _package()
     if not calibration:
         raise InputError("no samples to calibrate with were given")
