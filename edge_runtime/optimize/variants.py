@@ -57,7 +57,7 @@ def optimize(
 
     Each way of `ways.WAYS` is tried, or those of `only`, where the bundle has fp32 in a format that it reads and does not
     have its variant yet. Each variant is admitted or refused by itself: it must pass on every engine installed here that
-    runs its format. The reference is fp32 ONNX on ONNX Runtime; where there is no ONNX, TFLite on LiteRT, or IR on OpenVINO.
+    runs its format. The reference is fp32 ONNX on ONNX Runtime; without ONNX, TFLite on LiteRT or IR on OpenVINO.
     The accuracy in the manifest is the worst of the engines'. With a `retention` gate the fp32 variants that were there get
     theirs as well. With `quantization.prune` a pruned ONNX variant is made first, and if it is admitted int8 is made of it
     where it would be of ONNX.
