@@ -69,7 +69,7 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tolerance: float
     ways: tuple[str, ...] = ()
-    """Those to try, by their variants' names; all where none is named. Some take minutes to find out what `refused` says."""
+    """Those to try, by their variants' names; all where none is named. Some take minutes to say what `refused` tells."""
     source: Carried | None = None
     """What the samples are made of, where they are made of something."""
     quantization: Quantization = Quantization()

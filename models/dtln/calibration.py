@@ -93,7 +93,8 @@ def _steps(packages: Path, noisy: Array) -> list[Tensors]:
     with TemporaryDirectory() as room:
         compose.make(packages, Path(room, "dtln.onnx"))
         session = backend("onnx").load(Path(room, "dtln.onnx"), signature=known.signature)
-    stream, found = session.stream(), []
+    stream = session.stream()
+    found: list[Tensors] = []
     for number, inputs in enumerate(recipe.prepared("dtln", noisy)):
         if number % 15 == 14:
             found.append({**inputs, **stream.state})

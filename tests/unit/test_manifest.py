@@ -29,6 +29,14 @@ def test_reading_undoes_writing() -> None:
     assert decode(encode(WHOLE)) == WHOLE
 
 
+def test_a_hidden_state_has_no_partner() -> None:
+    """A model that runs in streams only is asked on the device: one that names a partner is refused."""
+    hidden = {**msgspec.json.decode(encode(WHOLE))["signature"], "state": [], "hidden_state": True}
+    assert decode(changed(signature=hidden, partner=None)).signature.hidden_state
+    with pytest.raises(ManifestError, match="has no partner"):
+        decode(changed(signature=hidden, partner="other"))
+
+
 def test_same_value_same_bytes() -> None:
     """Two writings of a manifest agree, because digests are made over them."""
     assert encode(decode(encode(WHOLE))) == encode(WHOLE)

@@ -194,6 +194,16 @@ def test_signatures_that_cannot_be(
         Signature(inputs, outputs, state)
 
 
+def test_hidden_state() -> None:
+    """A state is either tensors or hidden; both make a model recurrent."""
+    pair = StatePair("x", "x")
+    with pytest.raises(ManifestError, match="not both"):
+        Signature((X,), (X,), (pair,), hidden_state=True)
+    assert [Signature((X,), (X,), state, hidden).recurrent for state, hidden in (((), False), ((pair,), False), ((), True))] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
 def test_state_of_a_signature() -> None:
     """The state is left out of what a stream's caller gives, and begins as zeros of its dtype and shape."""
     memory = TensorSpec("h", "float16", (2, "N"))
