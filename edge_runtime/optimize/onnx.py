@@ -91,7 +91,11 @@ def prune(
     with written(target) as fresh:
         model = _loaded(onnx, source)
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        weighted = {node.name: name for node in model.graph.node if (name := _weight(node, constants, quantization))}
+        weighted = {
+            node.name or node.output[0]: name
+            for node in model.graph.node
+            if (name := _weight(node, constants, quantization))
+        }
         nodes = choose(list(weighted), quantization)
         for name in sorted({weighted[node] for node in nodes.int8}):
             weights = onnx.numpy_helper.to_array(constants[name])

@@ -22,7 +22,7 @@ from edge_runtime.optimize.samples import check_samples
 from edge_runtime.optimize.ways import PRUNED, Way, chosen
 from edge_runtime.values import Tensors
 
-ORIGINALS = ("onnx", "tflite")
+ORIGINALS = ("onnx", "tflite", "openvino")
 """The formats that a bundle has to begin with. The first that it has is the reference, on its own engine."""
 
 
@@ -57,10 +57,10 @@ def optimize(
 
     Each way of `ways.WAYS` is tried, or those of `only`, where the bundle has fp32 in a format that it reads and does not
     have its variant yet. Each variant is admitted or refused by itself: it must pass on every engine installed here that
-    runs its format. The reference is fp32 ONNX on ONNX Runtime, or fp32 TFLite on LiteRT where the bundle has no ONNX; the
-    accuracy in the manifest is the worst of the engines'. With a `retention` gate the fp32 variants that were there get
+    runs its format. The reference is fp32 ONNX on ONNX Runtime; without ONNX, TFLite on LiteRT or IR on OpenVINO.
+    The accuracy in the manifest is the worst of the engines'. With a `retention` gate the fp32 variants that were there get
     theirs as well. With `quantization.prune` a pruned ONNX variant is made first, and if it is admitted int8 is made of it
-    where it would be of the ONNX one.
+    where it would be of ONNX.
 
     `calibration` holds inputs as the signature names them, none of which the gate judges by. `version` is the new bundle's;
     None keeps the old. Raises InputError, EngineMissingError (no tool is here), ArtifactError (of the reference), RunError,
@@ -122,7 +122,9 @@ def _fp32(manifest: Manifest) -> dict[str, Variant]:
     """The fp32 variants to make others of, by format: the first of each."""
     fp32 = {variant.format: variant for variant in reversed(manifest.variants) if variant.precision == "fp32"}
     if not any(form in fp32 for form in ORIGINALS):
-        raise InputError(f"{manifest.name} {manifest.version} has no fp32 ONNX or TFLite variant to make an int8 one of")
+        raise InputError(
+            f"{manifest.name} {manifest.version} has no fp32 ONNX or TFLite variant, nor an IR, to make others of"
+        )
     return fp32
 
 

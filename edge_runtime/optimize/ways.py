@@ -36,7 +36,7 @@ WAYS = (
     Way("fp32-openvino", ("onnx",), "openvino", "fp32", "fp32", openvino.convert),
     Way("int8-onnx", ("onnx",), "onnx", "int8", "int8", onnx.quantize),
     Way("int8-onnx-dynamic", ("onnx",), "onnx", "int8", "int8-dynamic", onnx.quantize_dynamic),
-    Way("int8-openvino", ("openvino", "onnx"), "openvino", "int8", "int8", openvino.quantize),
+    Way("int8-openvino", ("onnx", "openvino"), "openvino", "int8", "int8", openvino.quantize),
     Way("int8-tflite", ("tflite",), "tflite", "int8", "int8", tflite.quantize),
     Way("int8-tflite-static", ("tflite",), "tflite", "int8", "int8-static", tflite.quantize_static),
 )

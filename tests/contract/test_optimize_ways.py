@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
 from edge_runtime.backends.integer import dequantize, quantize
+from edge_runtime.bench import harness
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import Scale, Variant
@@ -380,6 +381,25 @@ def test_tools_that_are_missing(tmp_path: Path, net: Bundle, monkeypatch: pytest
     with pytest.raises(EngineMissingError, match=r"edge-runtime\[optimize\]"):
         optimize(net, convolutional.samples(4), gate, out=tmp_path / "newer", only=["int8-openvino"])
     assert only_beside(tmp_path, "net", "new")
+
+
+def test_bench_runs_them(streaming: Outcome) -> None:
+    """The harness measures int8 inputs and outputs as it does all others, the cold start in a process of its own too."""
+    devices = [device for device in backends.devices() if device.backend == "tflite"]
+    report = harness.bench([whole(streaming)], devices=devices, runs=8, seconds=0.05)
+    assert [(entry.variant, entry.error) for entry in report.entries] == [
+        ("fp32-tflite", None), ("int8-tflite", None), ("int8-tflite-static", None),
+    ]  # fmt: skip
+    assert all(entry.cold is not None and entry.samples is not None for entry in report.entries)
+
+
+def test_an_ir_alone(tmp_path: Path, streaming: Outcome) -> None:
+    """A bundle with nothing but an fp32 IR gets int8 by NNCF, judged against it."""
+    bundle = whole(streaming)
+    only = msgspec.structs.replace(bundle.manifest, variants=(bundle.manifest.variant("fp32-openvino"),))
+    gate = agreement(recurrent.samples(8, seed=1), 0.1, "d")
+    outcome = optimize(Bundle(only, bundle.folder), recurrent.samples(32), gate, out=tmp_path / "new")
+    assert names(outcome) == ["int8-openvino"]
 
 
 TELL_NOBODY = """
