@@ -28,7 +28,7 @@ from edge_runtime.bundles.store import Store
 from edge_runtime.engines import Candidate, candidates, open_candidate
 from edge_runtime.errors import EdgeError, InputError
 from models import recipe as recipes
-from models.make import calibration, max_drop, one_by_one
+from models.make import calibration, one_by_one
 from models.zoo import POINT, Report
 
 PARTNERS = {"digits": ("digits_cnn", "digits_vit", 1.5), "language": ("language_lstm", "language_attention", 3.0)}
@@ -124,6 +124,7 @@ def _judge(bundle: Bundle, packages: Path, *, fp32_only: bool) -> list[_Judged]:
     own = calibration(recipe.name)
     if not hasattr(own, "measure"):
         return []
+    limit = 0.0 if recipe.int8 is None else recipe.int8.tolerance
     measure, found = own.measure(packages), dict[tuple[str, str], float]()
     for candidate in _everywhere(bundle):
         if not (fp32_only and candidate.variant.precision != "fp32"):
@@ -137,7 +138,7 @@ def _judge(bundle: Bundle, packages: Path, *, fp32_only: bool) -> list[_Judged]:
         figures = [value for (name, _), value in found.items() if name == variant.name]
         if figures:
             worst = min(figures)
-            rows.append(_Judged(recipe.name, variant.name, variant.precision, worst, reference - worst, max_drop(recipe)))
+            rows.append(_Judged(recipe.name, variant.name, variant.precision, worst, reference - worst, limit))
     return rows
 
 

@@ -53,7 +53,8 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class Calibration(Protocol):
-    """A model's `calibration.py`. One that has no `measure` has a `gate`; `golden` may be left out."""
+    """A model's `calibration.py`. It has a `measure`, or, where nothing is right or wrong, a `gate`; `golden` may be left
+    out."""
 
     def samples(self, packages: Path) -> Sequence[Tensors]:
         """What to calibrate with."""
@@ -63,8 +64,8 @@ class Calibration(Protocol):
         """How accurate a session is, on held-out data."""
         ...
 
-    def gate(self, bundle: Bundle, packages: Path, tolerance: float) -> Gate:
-        """What to judge the bundle's new variants by: none of the samples."""
+    def gate(self, packages: Path, tolerance: float) -> Gate:
+        """What to judge new variants by: none of the samples."""
         ...
 
     def golden(self, packages: Path) -> Sequence[Tensors]:
@@ -85,8 +86,8 @@ def make(recipe: Recipe, packages: Path, room: Path, progress: Progress = lambda
     made = _carried(recipe, packages, plain) if recipe.trained is None else _trained(recipe, packages, plain, progress)
     refused = tuple(Refusal(name, reason) for name, reason in recipe.refused.items())
     trials: tuple[Trial, ...] = ()
-    if recipe.trained is not None or recipe.int8 is not None:
-        outcome = _optimized(recipe, packages, made.bundle, room / "optimized", progress)
+    if recipe.int8 is not None:
+        outcome = _optimized(recipe, recipe.int8, packages, made.bundle, room / "optimized", progress)
         trials, made = outcome.trials, msgspec.structs.replace(made, bundle=outcome.bundle or made.bundle)
     elif (own := _own(recipe)) is not None and hasattr(own, "measure"):
         made = msgspec.structs.replace(made, bundle=_measured(made.bundle, own.measure(packages)))
@@ -112,13 +113,6 @@ def _own(recipe: Recipe) -> Calibration | None:
 def one_by_one(session: Session) -> Callable[[Tensors], Tensors]:
     """What runs golden samples: a state that is not in them is kept by a stream."""
     return session.stream().run if session.signature.hidden_state else session.run
-
-
-def max_drop(recipe: Recipe) -> float:
-    """How much worse than fp32 a variant of this model may be."""
-    if recipe.trained is not None:
-        return recipe.trained.max_drop
-    return 0.0 if recipe.int8 is None else recipe.int8.tolerance
 
 
 def _carried(recipe: Recipe, packages: Path, folder: Path) -> Made:
@@ -163,14 +157,12 @@ def _golden_inputs(recipe: Recipe, manifest: Manifest, packages: Path) -> list[T
     return [seeded_inputs(manifest.signature.inputs, manifest.sizes, seed) for seed in range(SAMPLES)]
 
 
-def _optimized(recipe: Recipe, packages: Path, bundle: Bundle, out: Path, progress: Progress) -> Outcome:
-    own, way = calibration(recipe.name), recipe.trained or recipe.int8
-    assert way is not None  # noqa: S101  (the caller saw to it)
-    measure = own.measure(packages) if hasattr(own, "measure") else None
-    gate = own.gate(bundle, packages, max_drop(recipe)) if measure is None else retention(measure, max_drop(recipe))
+def _optimized(recipe: Recipe, int8: Int8, packages: Path, bundle: Bundle, out: Path, progress: Progress) -> Outcome:
+    own = calibration(recipe.name)
+    measured = hasattr(own, "measure")
+    gate = retention(own.measure(packages), int8.tolerance) if measured else own.gate(packages, int8.tolerance)
     return optimize(
-        bundle, own.samples(packages), gate, out=out, quantization=way.quantization,
-        only=way.ways if isinstance(way, Int8) else (),
+        bundle, own.samples(packages), gate, out=out, quantization=int8.quantization, only=int8.ways,
         progress=lambda done, total: progress("int8", done / total),
     )  # fmt: skip
 

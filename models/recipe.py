@@ -65,9 +65,10 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Variants to make of the fp32 ones, by samples and a gate from the `calibration.py` beside the recipe."""
+    """Variants to make of the fp32 ones, by samples and a measure or a gate from the `calibration.py` beside the recipe."""
 
     tolerance: float
+    """How much less accurate than fp32 one may be; how far from fp32's outputs, where there is no measure."""
     ways: tuple[str, ...] = ()
     """Those to try, by their variants' names; all where none is named. Some take minutes to say what `refused` tells."""
     source: Carried | None = None
@@ -80,9 +81,6 @@ class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     exporter: Literal["torchscript", "dynamo"] = "torchscript"
     """torch's way to ONNX: torchscript keeps a recurrent layer as one operator."""
-    max_drop: float = 0.01
-    """How much less accurate than fp32 a variant may be."""
-    quantization: Quantization = Quantization()
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

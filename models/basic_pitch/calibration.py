@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.optimize import Gate, agreement
 from edge_runtime.processing.files import read_wav
 from edge_runtime.values import Array, Tensors
@@ -27,7 +26,7 @@ def samples(packages: Path) -> Sequence[Tensors]:
     return [{"audio": window} for window in (*windows, *(chord(seed) for seed in range(CHORDS)))]
 
 
-def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
+def gate(packages: Path, tolerance: float) -> Gate:
     """In the windows after those, and in eight other chords, no probability is further from fp32's than the tolerance."""
     _, windows = _conversation(packages)
     chords = (chord(1000 + seed) for seed in range(OTHER_CHORDS))

@@ -14,7 +14,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        wide = 2 * CHANNELS
+        wide = self.wide = 2 * CHANNELS
         self.encoder = nn.Sequential(
             nn.Conv1d(1, CHANNELS, 9, 4, 4),
             nn.ReLU(),
@@ -25,10 +25,8 @@ class Autoencoder(nn.Module):
             nn.Flatten(),
             nn.Linear(wide * SHORT, CODE),
         )
+        self.grow = nn.Sequential(nn.Linear(CODE, wide * SHORT), nn.ReLU())
         self.decoder = nn.Sequential(
-            nn.Linear(CODE, wide * SHORT),
-            nn.ReLU(),
-            nn.Unflatten(1, (wide, SHORT)),
             nn.ConvTranspose1d(wide, wide, 9, 5, 2),
             nn.ReLU(),
             nn.ConvTranspose1d(wide, CHANNELS, 8, 4, 2),
@@ -38,7 +36,8 @@ class Autoencoder(nn.Module):
         )
 
     def forward(self, window: Tensor) -> Tensor:
-        return torch.as_tensor(self.decoder(self.encoder(window[:, None])))
+        grown = self.grow(self.encoder(window[:, None])).view(-1, self.wide, SHORT)
+        return torch.as_tensor(self.decoder(grown))
 
 
 def net() -> nn.Module:

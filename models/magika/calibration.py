@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.backends.base import Session
-from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.optimize import Gate, Measure, digest, retention
+from edge_runtime.optimize import Measure, digest
 from edge_runtime.values import Tensors
 from models import recipe
 from models.gather import labels_of
@@ -33,11 +32,6 @@ EACH = 24
 def samples(packages: Path) -> Sequence[Tensors]:
     """Half of the files."""
     return [_tensors(path) for path, _ in _files(packages, held_out=False)]
-
-
-def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
-    """Of the other half, the share whose kind is told right drops by the tolerance at most."""
-    return retention(measure(packages), tolerance)
 
 
 def measure(packages: Path) -> Measure:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.backends.base import Session
-from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.optimize import Gate, Measure, digest, retention
+from edge_runtime.optimize import Measure, digest
 from edge_runtime.processing.texts import decode
 from edge_runtime.values import Tensors
 from models import recipe
+from models.gather import labels_of
 from models.lettering import line
 from models.pipelines.score import edit_distance, normalise
 
@@ -25,13 +25,9 @@ def samples(packages: Path) -> Sequence[Tensors]:
     return [recipe.prepared("ppocr_rec", line(seed)[1])[0] for seed in range(LINES)]
 
 
-def gate(bundle: Bundle, packages: Path, tolerance: float) -> Gate:
-    """Of the characters on 64 other lines, the share that is read right drops by the tolerance at most."""
-    return retention(measure(packages, bundle.labels()), tolerance)
-
-
-def measure(packages: Path, labels: Sequence[str]) -> Measure:
-    """The share of their characters that is read right with these labels."""
+def measure(packages: Path) -> Measure:
+    """Of the characters on 64 other lines, the share that is read right."""
+    labels = labels_of(recipe.load("ppocr_rec"), packages)
     lines = [line(1000 + seed) for seed in range(OTHER_LINES)]
     inputs = [recipe.prepared("ppocr_rec", image)[0] for _, image in lines]
     texts = [normalise(text) for text, _ in lines]

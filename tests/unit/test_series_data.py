@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import InputError
-from edge_runtime.processing.steps import Fit, Normalise, Windows
+from edge_runtime.processing.before import Kit, prepare
+from edge_runtime.values import Array
 from models import recipe as recipes
 from models.data import heartbeats, motions, ts, vowels
 from models.heartbeat_autoencoder.calibration import area_under_curve
@@ -80,21 +81,37 @@ def test_an_utterance_as_the_nets_take_it() -> None:
     assert vowels.prepare(np.ones((40, 12), np.float32)).shape == (vowels.STEPS, 12)
 
 
-@pytest.mark.parametrize("name", ["speaker_rnn", "speaker_gru"])
-def test_the_recipes_prepare_an_utterance_in_the_same_way(name: str) -> None:
-    """What a user's series goes through is what the training data went through."""
+def _prepared(name: str, raw: Array) -> list[Array]:
+    """What a recipe makes of a user's series: the input of each call."""
     processing = recipes.load(name).processing
     assert processing is not None
-    assert processing.before[:2] == (Normalise(vowels.MEAN, vowels.SCALE), Fit(vowels.STEPS))
+    return [call["in"] for call in prepare(processing.before, raw, Kit("in"))]
+
+
+@pytest.mark.parametrize("name", ["speaker_rnn", "speaker_gru"])
+@pytest.mark.parametrize("steps", [7, vowels.STEPS, 40])
+def test_a_users_utterance_is_prepared_as_the_training_was(name: str, steps: int) -> None:
+    """The steps that the recipe names do what the training data went through, and the classes are the same."""
+    raw = np.random.default_rng(steps).normal(0, 1, (steps, 12)).astype(np.float32)
+    (prepared,) = _prepared(name, raw)
+    np.testing.assert_allclose(prepared[0], vowels.prepare(raw), rtol=1e-5, atol=1e-6)
     assert recipes.load(name).classes == vowels.CLASSES
 
 
-def test_the_activity_recipe_prepares_a_recording_in_the_same_way() -> None:
-    """The same pieces of the same length, normalised by the same numbers; and the classes in the file's order."""
-    recipe = recipes.load("activity_cnn_lstm")
-    assert recipe.processing is not None
-    assert recipe.processing.before[:2] == (Windows(motions.WINDOW), Normalise(motions.MEAN, motions.SCALE))
-    assert recipe.classes == motions.CLASSES
+def test_a_users_movement_is_prepared_as_the_training_was() -> None:
+    """A call for each second, normalised by the same numbers; and the same classes."""
+    raw = np.random.default_rng(0).normal(0, 5, (motions.WINDOW * motions.WINDOWS, 6)).astype(np.float32)
+    prepared = np.concatenate(_prepared("activity_cnn_lstm", raw))
+    np.testing.assert_allclose(prepared, motions.stream(motions.prepare(raw)), rtol=1e-5, atol=1e-6)
+    assert recipes.load("activity_cnn_lstm").classes == motions.CLASSES
+
+
+def test_a_users_heart_is_prepared_as_the_training_was() -> None:
+    """A call for every two seconds, normalised by the same numbers."""
+    signal = heartbeats.parse(_heart(8000, range(7000, 7100)))
+    first, *_, last = _prepared("heartbeat_autoencoder", signal.values[:, None])
+    np.testing.assert_allclose(first[0], heartbeats.split(signal).train[0], rtol=1e-5, atol=1e-6)
+    assert first.shape == last.shape == (1, heartbeats.WINDOW)
 
 
 def test_windows_of_a_stream() -> None:

@@ -199,9 +199,8 @@ def test_hidden_state() -> None:
     pair = StatePair("x", "x")
     with pytest.raises(ManifestError, match="not both"):
         Signature((X,), (X,), (pair,), hidden_state=True)
-    assert [Signature((X,), (X,), state, hidden).recurrent for state, hidden in (((), False), ((pair,), False), ((), True))] == [
-        False, True, True,
-    ]  # fmt: skip
+    kinds: tuple[tuple[tuple[StatePair, ...], bool], ...] = (((), False), ((pair,), False), ((), True))
+    assert [Signature((X,), (X,), state, hidden).recurrent for state, hidden in kinds] == [False, True, True]
 
 
 def test_state_of_a_signature() -> None:
