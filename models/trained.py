@@ -25,7 +25,7 @@ THREADS = 2
 
 
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait for one another sleep. On two cores that others were using too, a training of 22 s took 280 s without."""
+"""Threads that wait for one another sleep. On two cores that others used too, a training of 22 s took 280 without."""
 
 
 class Exported(msgspec.Struct, frozen=True):
