@@ -133,7 +133,7 @@ def _remake(name: str, packages: Path, out: Path, *, update: bool, at: str) -> R
         _commit(name, folder, card, packages)
     known = {} if committed is None else {row.name: row.accuracy.value for row in committed.rows if row.accuracy}
     found = {row.name: row.accuracy.value for row in card.rows if row.accuracy}
-    return Remade(name, round(perf_counter() - start, 1), found, known, () if update else compared(card, committed))
+    return Remade(name, round(perf_counter() - start, 1), found, known, compared(card, committed))
 
 
 def _commit(name: str, folder: Path, card: Card, packages: Path) -> None:

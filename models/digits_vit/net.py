@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-WIDTH, HEADS, LAYERS = 64, 4, 3
+WIDTH, HEADS, LAYERS = 64, 4, 2
 PLACES = 7 * 7
 
 

@@ -11,7 +11,7 @@ from models.data import digits
 from models.digits_vit.net import net
 from models.training import Bend, Plan, Progress, fit
 
-PLAN = Plan(epochs=50, rate=3e-3, smoothing=0.1, decay=5e-2)
+PLAN = Plan(epochs=40, rate=3e-3, smoothing=0.1, decay=5e-2)
 BEND = Bend(turn=0.25, scale=0.15, slant=0.2, move=0.12, rubber=0.12)
 
 
