@@ -80,10 +80,10 @@ def test_every_variant_runs(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["basic_pitch", "ppocr_det", "ppocr_rec"])
 def test_int8_is_there_with_its_accuracy(store: Store, name: str) -> None:
-    """The models that stay right have an int8 variant for each fp32 one, which says on what data it was judged, and how."""
-    variants = store.bundle(name).manifest.variants
-    int8 = [variant for variant in variants if variant.precision == "int8"]
-    assert {variant.format for variant in int8} == {variant.format for variant in variants}
+    """The models that stay right have int8 in each format that the package carries, which says on what data it was judged,
+    and how."""
+    int8 = [variant for variant in store.bundle(name).manifest.variants if variant.precision == "int8"]
+    assert {variant.format for variant in int8} >= {part.format for part in recipes.load(name).variants}
     for variant in int8:
         assert variant.accuracy is not None
         assert variant.accuracy.metric
@@ -112,9 +112,9 @@ def test_classes_are_the_labels(packages: Path, empty: Store, plain: Recipe) -> 
     assert bundle.labels() == ("speech",)
     assert bundle.manifest.processing == plain.processing
     empty.verify(bundle)
-    with pytest.raises(BundleError, match="line end"):
+    with pytest.raises(ValueError, match="line end"):
         msgspec.structs.replace(plain, classes=("a\nb",)).__post_init__()
-    with pytest.raises(BundleError, match="not both"):
+    with pytest.raises(ValueError, match="not both"):
         msgspec.structs.replace(recipes.load("ppocr_rec"), classes=("a",)).__post_init__()
 
 
@@ -123,7 +123,7 @@ def test_building_twice(packages: Path, tmp_path: Path, store: Store) -> None:
     other = Store(tmp_path / "other", create=True)
     built = build(recipes.load("basic_pitch"), packages, other)
     assert built.fresh
-    assert [trial.variant for trial in built.trials if trial.admitted] == ["int8-onnx", "int8-tflite"]
+    assert [trial.variant for trial in built.trials if trial.admitted] == ["fp32-openvino", "int8-onnx", "int8-tflite"]
     assert built.bundle.digest == store.bundle("basic_pitch").digest
 
 
@@ -149,7 +149,7 @@ def test_a_changed_recipe_needs_a_new_version(packages: Path, empty: Store, plai
     """What is in the store is not taken for what another recipe makes under the same version."""
     build(plain, packages, empty)
     changed = msgspec.structs.replace(plain, task="something else")
-    with pytest.raises(BundleError, match="raise the recipe's version"):
+    with pytest.raises(BundleError, match="give a changed bundle a new version"):
         build(changed, packages, empty)
     assert build(msgspec.structs.replace(changed, version="2.0"), packages, empty).fresh
     assert empty.active("silero_vad") == "2.0"
@@ -159,7 +159,8 @@ def test_a_refused_int8(packages: Path, empty: Store) -> None:
     """An int8 variant that does not pass is left out, with the figures, and the rest of the bundle is installed."""
     recipe = recipes.load("basic_pitch")
     assert recipe.int8 is not None
-    strict = msgspec.structs.replace(recipe, int8=msgspec.structs.replace(recipe.int8, tolerance=1e-6))
+    ways = ("int8-onnx", "int8-tflite")
+    strict = msgspec.structs.replace(recipe, int8=msgspec.structs.replace(recipe.int8, tolerance=1e-6, ways=ways))
     built = build(strict, packages, empty)
     assert [variant.name for variant in built.bundle.manifest.variants] == ["fp32-onnx", "fp32-tflite"]
     assert [trial.variant for trial in built.trials] == ["int8-onnx", "int8-tflite"]

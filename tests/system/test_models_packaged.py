@@ -24,6 +24,7 @@ from models.gather import labels_of
 from models.lettering import line
 from models.minilm import compose
 from models.minilm.calibration import golden
+from models.silero_vad import calibration as silero_vad
 
 
 @pytest.fixture
@@ -74,6 +75,19 @@ def test_magika_knows_files(packages: Path, empty: Store) -> None:
     assert {best(bundle, (packages / path).read_bytes()) for path in files.values()} == set(files)
     for label, path in files.items():
         assert best(bundle, (packages / path).read_bytes()) == label
+
+
+def test_silero_vad_is_judged_with_speech_that_it_was_not_calibrated_with(packages: Path, empty: Store) -> None:
+    """Its fp32 finds nearly all of the speech; the golden frames come with states, and none of them is a sample."""
+    bundle = built("silero_vad", packages, empty).bundle
+    accuracy = bundle.manifest.variants[0].accuracy
+    assert accuracy is not None
+    assert accuracy.metric == "F1"
+    assert 0.95 < accuracy.value < 1
+    judged, calibrated = silero_vad.golden(packages), silero_vad.samples(packages)
+    assert len(judged) == silero_vad.GOLDEN
+    assert all(np.any(inputs["state"]) for inputs in judged)
+    assert not {inputs["audio"].tobytes() for inputs in judged} & {inputs["audio"].tobytes() for inputs in calibrated}
 
 
 def test_ppocr_cls_knows_what_is_upside_down(packages: Path, empty: Store) -> None:
