@@ -11,7 +11,7 @@ from models.data import digits
 from models.digits_cnn.net import net
 from models.training import Plan, Progress, fit
 
-PLAN = Plan(epochs=5, rate=1e-3)
+PLAN = Plan(epochs=20, rate=1e-3)
 
 
 def train(packages: Path, progress: Progress) -> nn.Module:
