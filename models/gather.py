@@ -75,7 +75,9 @@ def vocabulary(recipe: Recipe, packages: Path, folder: Path) -> File | None:
 
 
 def _artifact(recipe: Recipe, part: Part) -> str:
-    return f"{recipe.name}.{part.precision}{Path(part.file).suffix or '.' + part.format}"
+    """fp32-onnx is in minilm.fp32.onnx, int8-onnx-weights in minilm.int8-weights.onnx."""
+    stem = part.name.replace(f"-{part.format}", "", 1)
+    return f"{recipe.name}.{stem}{Path(part.file).suffix or '.' + part.format}"
 
 
 def _put(recipe: Recipe, part: Part, packages: Path, target: Path) -> None:

@@ -89,7 +89,8 @@ def make(recipe: Recipe, packages: Path, room: Path, progress: Progress = lambda
     if recipe.int8 is not None:
         outcome = _optimized(recipe, recipe.int8, packages, made.bundle, room / "optimized", progress)
         trials, made = outcome.trials, msgspec.structs.replace(made, bundle=outcome.bundle or made.bundle)
-    elif (own := _own(recipe)) is not None and hasattr(own, "measure"):
+    own, bare = _own(recipe), any(variant.accuracy is None for variant in made.bundle.manifest.variants)
+    if own is not None and hasattr(own, "measure") and bare:
         made = msgspec.structs.replace(made, bundle=_measured(made.bundle, own.measure(packages)))
     bundle = _stated(made.bundle, room / BUNDLE)
     return msgspec.structs.replace(made, bundle=bundle, trials=trials, missing=(*made.missing, *refused))
@@ -168,13 +169,17 @@ def _optimized(recipe: Recipe, int8: Int8, packages: Path, bundle: Bundle, out: 
 
 
 def _measured(bundle: Bundle, measure: Measure) -> Bundle:
-    """The same bundle, each variant with its figure: the worst of the engines'."""
+    """The same bundle, each variant that has no figure yet with its own: the worst of the engines'."""
+    bare = {variant.name for variant in bundle.manifest.variants if variant.accuracy is None}
     found: dict[str, list[float]] = {}
     for candidate in candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"]):
-        with suppress(ArtifactError), closing(open_candidate(bundle, candidate)) as session:
-            found.setdefault(candidate.variant.name, []).append(measure(session))
+        if candidate.variant.name in bare:
+            with suppress(ArtifactError), closing(open_candidate(bundle, candidate)) as session:
+                found.setdefault(candidate.variant.name, []).append(measure(session))
+    if not found:
+        return bundle
     variants = tuple(
-        msgspec.structs.replace(variant, accuracy=measure.accuracy(min(found[variant.name])))
+        msgspec.structs.replace(variant, accuracy=measure.accuracy(float(f"{min(found[variant.name]):.4g}")))
         if variant.name in found
         else variant
         for variant in bundle.manifest.variants

@@ -203,7 +203,7 @@ def _quiet() -> Iterator[None]:
 
 def _convert(quant: Any, plain: Path, done: Path, samples: _Samples, nodes: Nodes, quantization: Quantization) -> None:
     try:
-        with redirect_stdout(StringIO()):  # some of its steps are told with print()
+        with redirect_stdout(StringIO()), _quiet():  # some of its steps are told with print()
             quant.quantize_static(
                 str(plain),
                 str(done),

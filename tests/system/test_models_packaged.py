@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,9 @@ from models import recipe as recipes
 from models.build import Built, build
 from models.gather import labels_of
 from models.lettering import line
+from models.minilm import compose
+from models.minilm.calibration import golden
+from models.silero_vad import calibration as silero_vad
 
 
 @pytest.fixture
@@ -47,6 +51,12 @@ def answer(bundle: Bundle, raw: Raw) -> object:
     return found
 
 
+def pooled(pieces: Array, mask: Array) -> Array:
+    """A sentence's vector, of length 1."""
+    total = mask[0].astype(np.float32) @ pieces[0]
+    return np.asarray(total / np.linalg.norm(total))
+
+
 def best(bundle: Bundle, raw: Raw) -> str:
     """The likeliest label."""
     found = answer(bundle, raw)
@@ -65,6 +75,19 @@ def test_magika_knows_files(packages: Path, empty: Store) -> None:
     assert {best(bundle, (packages / path).read_bytes()) for path in files.values()} == set(files)
     for label, path in files.items():
         assert best(bundle, (packages / path).read_bytes()) == label
+
+
+def test_silero_vad_is_judged_with_speech_that_it_was_not_calibrated_with(packages: Path, empty: Store) -> None:
+    """Its fp32 finds nearly all of the speech; the golden frames come with states, and none of them is a sample."""
+    bundle = built("silero_vad", packages, empty).bundle
+    accuracy = bundle.manifest.variants[0].accuracy
+    assert accuracy is not None
+    assert accuracy.metric == "F1"
+    assert 0.95 < accuracy.value < 1
+    judged, calibrated = silero_vad.golden(packages), silero_vad.samples(packages)
+    assert len(judged) == silero_vad.GOLDEN
+    assert all(np.any(inputs["state"]) for inputs in judged)
+    assert not {inputs["audio"].tobytes() for inputs in judged} & {inputs["audio"].tobytes() for inputs in calibrated}
 
 
 def test_ppocr_cls_knows_what_is_upside_down(packages: Path, empty: Store) -> None:
@@ -90,15 +113,46 @@ def test_minilm_knows_what_sentences_mean(packages: Path, empty: Store) -> None:
     assert late @ delayed > late @ cake
 
 
-def test_a_variant_that_cannot_be_made_here_is_left_out(packages: Path, empty: Store) -> None:
-    """minilm's fp32 is exported with torch, which this environment lacks: the bundle is there without it, and says why."""
+def test_minilm_is_composed_of_its_weights(packages: Path, empty: Store, tmp_path: Path) -> None:
+    """Its fp32 ONNX has the same bytes each time, and the package's int8 weights say the same; both are judged."""
+    bundle = built("minilm", packages, empty).bundle
+    fp32, weights = bundle.manifest.variants
+    assert (fp32.name, weights.name) == ("fp32-onnx", "int8-onnx-weights")
+    compose.make(packages, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == bundle.artifact(fp32).read_bytes()
+    one, other = (open_variant(bundle, variant, "onnx") for variant in (fp32, weights))
+    for inputs in golden(packages):
+        found, like = (pooled(session.run(inputs)["pieces"], inputs["mask"]) for session in (one, other))
+        assert found @ like > 0.98
+    assert all(variant.accuracy is not None and variant.accuracy.value > 0.8 for variant in bundle.manifest.variants)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (b"{", "is no whole safetensors file"),
+        (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', r"\[2\] at bytes 0 to 8 of 4"),
+        (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', r"\[2\] at bytes 0 to 4 of 4"),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}', r"\[1\] at bytes -4 to 0 of 4"),
+    ],
+)
+def test_damaged_weights(tmp_path: Path, header: bytes, told: str) -> None:
+    """A safetensors file whose header cannot be right is refused."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(BundleError, match=told):
+        compose.read(path)
+
+
+def test_a_variant_that_cannot_be_made_here_is_left_out(
+    packages: Path, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a tool is missing, the bundle is there without what that makes, and says why."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
     made = built("minilm", packages, empty)
-    assert [variant.name for variant in made.bundle.manifest.variants] == ["int8-onnx"]
+    assert [variant.name for variant in made.bundle.manifest.variants] == ["int8-onnx-weights"]
     assert [refusal.name for refusal in made.refused] == ["fp32-onnx"]
-    assert "torch is not installed" in made.refused[0].reason
-    accuracy = made.bundle.manifest.variants[0].accuracy
-    assert accuracy is not None
-    assert accuracy.value > 0.8
+    assert "onnx is needed to compose models" in made.refused[0].reason
 
 
 def test_scales_come_from_the_recipe(packages: Path, empty: Store) -> None:
