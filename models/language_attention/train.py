@@ -12,7 +12,7 @@ from models.language_attention.net import net
 from models.language_training import Plan, Progress, fit
 
 SEED = 1
-PLAN = Plan(epochs=100, rate=3e-3, decay=0.02)
+PLAN = Plan(epochs=45, rate=3e-3, decay=0.02)
 
 
 def train(packages: Path, progress: Progress) -> nn.Module:
