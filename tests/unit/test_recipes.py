@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from edge_runtime.optimize import WAYS
@@ -9,6 +11,8 @@ from models import recipe as recipes
 from models.recipe import Recipe
 
 FORMATS, PRECISIONS = ("onnx", "tflite", "openvino"), ("fp32", "int8")
+LARGEST = 12 << 20
+"""Bytes of all committed artifacts, as git stores them: compressed."""
 TRAINED = {"fp32-onnx", "fp32-tflite"}
 """What a training writes."""
 
@@ -54,3 +58,10 @@ def test_named_ways_can_be_gone(recipe: Recipe) -> None:
     """Each way that a recipe names is one, and has a format to begin with."""
     if recipe.int8 is not None:
         assert set(recipe.int8.ways) <= tried(recipe)
+
+
+def test_what_is_committed_stays_small() -> None:
+    """The bundles of trained nets, together."""
+    files = [path for path in recipes.HERE.glob("*/bundle/*") if path.is_file()]
+    assert files
+    assert sum(len(zlib.compress(path.read_bytes(), 1)) for path in files) <= LARGEST
