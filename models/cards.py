@@ -194,18 +194,22 @@ def _tensors(recipe: Recipe) -> str:
 
 
 def _variants(card: Card) -> str:
-    metric = next((f"{row.accuracy.metric}, on {row.accuracy.data}" for row in card.rows if row.accuracy), "")
+    measured = next((row.accuracy for row in card.rows if row.accuracy), None)
     head = ("variant", "size", "accuracy", "within", "median of a call")
     lines = [_line(head), _line("---" for _ in head)]
     for row in card.rows:
         times = ", ".join(f"{latency.engine} {_time(latency.seconds)}" for latency in row.latency)
         within = "" if row.tolerance is None else f"{row.tolerance:.2g}"
         lines.append(_line((row.name, _bytes(row.size), _figure(row.accuracy), within, times)))
-    told = f"Accuracy: {metric}. " if metric else ""
+    told = "" if measured is None else f"Accuracy: {_metric(measured.metric)}on {measured.data}. "
     return (
         "\n".join(lines)
         + f"\n\n{told}Within: the largest difference from fp32's golden outputs, relative to their largest."
     )
+
+
+def _metric(name: str) -> str:
+    return "" if name == "accuracy" else f"{name}, "
 
 
 def _figure(accuracy: Accuracy | None) -> str:

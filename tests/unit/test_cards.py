@@ -43,7 +43,7 @@ def test_a_page(tmp_path: Path) -> None:
     for told in (
         "# digits_cnn: read a digit", "A note.", "| network | convolutional |", "121,930 parameters in 12 s",
         "[digits_vit](../digits_vit/)", "| h_out | out | float32 [1, 2], comes back as h |",
-        "| fp32-onnx | 0.49 MB | 0.962 | 0.0001 | onnxruntime 1 52 µs |", "accuracy, on 1,000 digits",
+        "| fp32-onnx | 0.49 MB | 0.962 | 0.0001 | onnxruntime 1 52 µs |", "Accuracy: on 1,000 digits",
         "- int8-onnx: refused on onnxruntime 1: accuracy 0.9, margin -0.05 / sorry", "Some CPU",
     ):  # fmt: skip
         assert told in page
