@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import numpy as np
@@ -70,12 +69,11 @@ def test_int8_is_as_accurate_as_its_limit_says(bundle: Bundle) -> None:
             assert fp32[0].value - variant.accuracy.value <= limit + 1e-9, variant.name
 
 
-def streaming() -> Iterator[str]:
-    """The models that carry a state which can be seen."""
-    return (name for name in recipes.names() if recipes.load(name).signature.state)
+STREAMING = [name for name in recipes.names() if recipes.load(name).signature.state]
+"""The models that carry a state which can be seen."""
 
 
-@pytest.mark.parametrize("name", streaming())
+@pytest.mark.parametrize("name", STREAMING)
 def test_a_thousand_steps_streamed_are_those_by_hand(store: Store, name: str) -> None:
     """Bit for bit on the same engine; at fp32 within 1e-5 across engines."""
     bundle = store.bundle(name)
