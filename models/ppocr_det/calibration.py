@@ -16,7 +16,7 @@ from edge_runtime.processing.boxes import Box, find_boxes
 from edge_runtime.processing.files import read_image
 from edge_runtime.values import Array, Tensors
 from models import recipe
-from models.lettering import page
+from models.lettering import SIZES, page
 
 PHOTOS = ("text.png", "astronaut.png", "coffee.png", "rocket.jpg")
 OTHER_PHOTOS = ("chelsea.png", "coins.png", "motorcycle_left.png")
@@ -50,6 +50,12 @@ def measure(packages: Path) -> Measure:
     return Measure(
         f"F1 of the boxes against fp32's (intersection over union {SAME})", data, f1, digest(one["image"] for one in inputs)
     )
+
+
+def golden(packages: Path) -> Sequence[Tensors]:
+    """Four more pages, of one size."""
+    seeds = range(2000, 2000 + 4 * len(SIZES), len(SIZES))
+    return [recipe.prepared("ppocr_det", page(seed, _photos(packages, OTHER_PHOTOS)))[0] for seed in seeds]
 
 
 def box_f1(known: Sequence[Sequence[Box]], found: Sequence[Sequence[Box]]) -> float:
