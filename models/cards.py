@@ -204,7 +204,7 @@ def _variants(card: Card) -> str:
     told = "" if measured is None else f"Accuracy: {_metric(measured.metric)}on {measured.data}. "
     return (
         "\n".join(lines)
-        + f"\n\n{told}Within: the largest difference from fp32's golden outputs, relative to their largest."
+        + f"\n\n{told}Within: how far the outputs may be from fp32's on golden inputs (root mean square, relative)."
     )
 
 

@@ -10,7 +10,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from math import prod
+from math import isfinite, prod, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +66,22 @@ def write(path: Path, signature: Signature, inputs: Sequence[Tensors], outputs: 
 
 
 def distance(run: Callable[[Tensors], Tensors], inputs: Sequence[Tensors], outputs: Sequence[Tensors]) -> float:
-    """How far what `run` makes of the inputs is from these outputs, at worst: the largest absolute difference of a tensor's
-    elements over all samples, relative to the largest absolute value that is right for that tensor."""
+    """How far what `run` makes of the inputs is from these outputs: the root mean square of the difference over all
+    samples, relative to that of the right values; the worst of the tensors."""
     found = [run(sample) for sample in inputs]
-    return max(
-        relative_difference([right[name] for right in outputs], [given[name] for given in found]) for name in outputs[0]
-    )
+    return max(relative_error([right[name] for right in outputs], [given[name] for given in found]) for name in outputs[0])
+
+
+def relative_error(reference: Sequence[Array], found: Sequence[Array]) -> float:
+    """rms(found - reference) / rms(reference) over all values of a tensor: the noise of quantization as one number, which a
+    single value that flips does not rule. Infinite if a value is NaN or lacks a partner."""
+    if any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
+        return float("inf")
+    signal = sum(float(np.square(a.astype(np.float64)).sum()) for a in reference)
+    noise = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in zip(reference, found, strict=True))
+    if noise == 0:
+        return 0.0
+    return sqrt(noise / signal) if signal > 0 and isfinite(noise) else float("inf")
 
 
 def relative_difference(reference: Sequence[Array], found: Sequence[Array]) -> float:

@@ -71,7 +71,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantized: dict[str, Scale] = {}
     """The signature's float32 tensors that the artifact takes or gives as integers. The session converts."""
     tolerance: float | None = None
-    """How far an output may be from the golden ones: the largest difference, relative to the largest golden value."""
+    """How far the outputs may be from the golden ones: see `golden.distance`."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

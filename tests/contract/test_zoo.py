@@ -51,7 +51,8 @@ def test_the_card_tells_of_the_bundle(bundle: Bundle) -> None:
     card = cards.load(manifest.name)
     assert card is not None
     assert {row.name for row in card.rows} >= {variant.name for variant in manifest.variants}
-    assert {row.name: row.accuracy and row.accuracy.metric for row in card.rows if row.accuracy}
+    if recipes.load(manifest.name).trained is not None:
+        assert all(row.accuracy for row in card.rows)
     told = {(row.precision, row.format) for row in card.rows}
     reasons = {refusal.name: refusal.reason for refusal in card.refused}
     for precision in ("fp32", "int8"):
