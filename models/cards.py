@@ -1,6 +1,7 @@
 """Cards: what is known of each model, as values in `card.json`, and as the pages that people read.
 
 A model's README.md is made of its recipe, its card and the prose in its `notes.md`; models/README.md lists all of them.
+`python -m models.cards` writes them anew after a change of the prose.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """fp32's."""
-        return next((row.accuracy for row in self.rows if row.precision == "fp32" and row.accuracy is not None), None)
+        """fp32's: of the variant that all others are held against."""
+        first = self.rows[0]
+        return first.accuracy if first.precision == "fp32" else None
 
     @property
     def fastest(self) -> tuple[Row, Latency] | None:
@@ -121,6 +123,19 @@ def page(recipe: Recipe, card: Card, folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def pages() -> dict[Path, str]:
+    """Every generated page, of what is committed."""
+    known = [(recipes.load(name), card) for name in recipes.names() if (card := load(name)) is not None]
+    own = {recipes.HERE / recipe.name / PAGE: page(recipe, card, recipes.HERE / recipe.name) for recipe, card in known}
+    return own | {recipes.HERE / PAGE: index(known)}
+
+
+def write_pages() -> None:
+    """Write them."""
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
+
+
 def index(rows: Sequence[tuple[Recipe, Card]]) -> str:
     """models/README.md."""
     head = ("model", "kind of network", "what it does", "fp32", "variants", "smallest", "fastest call")
@@ -129,7 +144,7 @@ def index(rows: Sequence[tuple[Recipe, Card]]) -> str:
         smallest = min(card.rows, key=lambda row: row.size)
         fastest = card.fastest
         lines.append(_line((
-            f"[{recipe.name}]({recipe.name}/)", recipe.network, recipe.task, _figure(card.accuracy), len(card.rows),
+            f"[{recipe.name}]({recipe.name}/)", recipe.network, recipe.task, _told(card.accuracy), len(card.rows),
             f"{smallest.name}, {_bytes(smallest.size)}",
             "" if fastest is None else f"{_time(fastest[1].seconds)}: {fastest[0].name} on {fastest[1].engine}",
         )))  # fmt: skip
@@ -208,6 +223,11 @@ def _variants(card: Card) -> str:
     )
 
 
+def _told(accuracy: Accuracy | None) -> str:
+    named = "" if accuracy is None or accuracy.metric == "accuracy" else f" ({accuracy.metric})"
+    return _figure(accuracy) + named
+
+
 def _metric(name: str) -> str:
     return "" if name == "accuracy" else f"{name}, "
 
@@ -230,3 +250,7 @@ def _line(cells: Iterable[object]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
+
+
+if __name__ == "__main__":
+    write_pages()

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done.append(remade)
         print(_told(remade), flush=True)
     if chosen.update:
-        write_index()
+        cards.write_pages()
     report = Report(round(perf_counter() - start, 1), tuple(done), fingerprint())
     (chosen.out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     bad = [remade.name for remade in done if remade.trouble]
@@ -86,12 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(done)} models in {report.seconds / 60:.1f} min; furthest accuracy {100 * worst:.2f} points from its card; "
           f"{'not as committed: ' + ', '.join(bad) if bad else 'all as committed'}")  # fmt: skip
     return 1 if bad else 0
-
-
-def write_index() -> None:
-    """models/README.md, from the committed cards."""
-    rows = [(recipes.load(name), card) for name in recipes.names() if (card := cards.load(name)) is not None]
-    (recipes.HERE / cards.PAGE).write_text(cards.index(rows), "utf-8")
 
 
 def compared(card: Card, committed: Card | None) -> tuple[str, ...]:
@@ -145,7 +139,6 @@ def _commit(name: str, folder: Path, card: Card, packages: Path) -> None:
     if name in pictures.names():
         pictures.write(name, packages)
     (home / cards.CARD).write_bytes(cards.encode(card))
-    (home / cards.PAGE).write_text(cards.page(recipe, card, home), "utf-8")
 
 
 def _told(remade: Remade) -> str:

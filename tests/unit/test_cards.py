@@ -95,3 +95,9 @@ def test_the_stated_tolerance() -> None:
     assert stated("fp32", 1e-7) == SMALLEST["fp32"]
     assert stated("int8", 0.0123) == 0.025
     assert stated("int8", 0.0) == SMALLEST["int8"]
+
+
+def test_the_pages_are_those_of_the_cards() -> None:
+    """What people read is generated: `python -m models.cards` was run after the last change."""
+    for path, text in cards.pages().items():
+        assert path.read_text("utf-8") == text, path

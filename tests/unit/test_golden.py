@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -92,3 +93,23 @@ def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "golden.npz").write_bytes(data)
     with pytest.raises(BundleError, match=r"golden\.npz"):
         golden.load(bundle(tmp_path))
+
+
+def test_the_distance_is_relative_and_of_the_worst_tensor() -> None:
+    """The root mean square of the difference over that of what is right; nothing where all is right."""
+    right = [{"a": np.array([3.0, 4.0]), "b": np.ones(2)}, {"a": np.zeros(2), "b": np.ones(2)}]
+    inputs = [{"x": np.array([0])}, {"x": np.array([1])}]
+
+    def off(by: float) -> Callable[[Tensors], Tensors]:
+        return lambda sample: {"a": right[int(sample["x"][0])]["a"], "b": right[int(sample["x"][0])]["b"] + by}
+
+    assert golden.distance(off(0.0), inputs, right) == 0.0
+    assert golden.distance(off(0.1), inputs, right) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("wrong", [np.array([np.nan, 1.0]), np.array([np.inf, 1.0]), np.ones(3)])
+def test_what_is_broken_is_infinitely_far(wrong: Array) -> None:
+    """NaN, infinity, and another shape: no tolerance is wide enough. So is anything, where nothing but zeros is right."""
+    assert golden.relative_error([np.ones(2)], [wrong]) == float("inf")
+    assert golden.relative_error([np.zeros(2)], [np.ones(2)]) == float("inf")
+    assert golden.relative_error([np.zeros(2)], [np.zeros(2)]) == 0.0
