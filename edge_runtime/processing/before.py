@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.errors import InputError, ManifestError
-from edge_runtime.processing import images, sounds, steps, texts
+from edge_runtime.processing import images, micro, sounds, steps, texts
 from edge_runtime.values import Array, Tensors
 
 MAX_CALLS = 1 << 17
@@ -29,6 +29,8 @@ class Kit(msgspec.Struct, frozen=True, eq=False):
     """What takes texts apart."""
     before: Array | None = None
     """What came before a window, of a stream."""
+    ears: micro.Ears | None = None
+    """What heard it, where the step is micro-features."""
 
 
 Apply: TypeAlias = Callable[[Any, Calls, Kit], Calls]
@@ -61,13 +63,23 @@ def _each(change: Callable[[Any, Any], Any]) -> Apply:
 def _windows(step: steps.Windows, calls: Calls, kit: Kit) -> Calls:
     series = calls[0][kit.target]
     found = [{kit.target: piece} for piece in islice(sounds.windows(step, series, kit.before), MAX_CALLS + 1)]
-    if not found:
+    _check_count(len(found), step, series)
+    return found
+
+
+def _micro_features(step: steps.MicroFeatures, calls: Calls, kit: Kit) -> Calls:
+    sound = calls[0][kit.target]
+    _check_count(len(sound) // step.length, step, sound)
+    return [{kit.target: window} for window in micro.windows(step, sound, kit.ears)]
+
+
+def _check_count(count: int, step: steps.Cut, series: Array) -> None:
+    if not count:
         raise InputError(
             f"{len(series)} samples are too short: the model takes {step.length} at a time; give so many or more"
         )
-    if len(found) > MAX_CALLS:
+    if count > MAX_CALLS:
         raise InputError(f"{len(series)} samples make over {MAX_CALLS} windows of {step.length}: cut them, or use a stream")
-    return found
 
 
 def _batch(step: steps.Batch, calls: Calls, kit: Kit) -> Calls:
@@ -97,6 +109,7 @@ _STEPS: dict[type[steps.Step], Apply] = {
     steps.ChannelsFirst: _each(images.channels_first),
     steps.Flatten: _each(lambda step, array: array.reshape(-1)),
     steps.Windows: _windows,
+    steps.MicroFeatures: _micro_features,
     steps.Fit: _each(sounds.fit),
     steps.Column: _each(sounds.column),
     steps.Characters: _each(texts.characters),

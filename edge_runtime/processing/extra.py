@@ -25,5 +25,14 @@ def pieces() -> Any:
     return tokenizers
 
 
+def features() -> Any:
+    """The pymicro-features package. Raises EngineMissingError."""
+    try:
+        import pymicro_features
+    except ImportError as error:
+        raise _missing("pymicro-features", "the features that nets for microcontrollers hear", "wake", error) from error
+    return pymicro_features
+
+
 def _missing(package: str, what: str, extra: str, error: ImportError) -> EngineMissingError:
     return EngineMissingError(f"{package} is needed for {what} ({error}): pip install 'edge-runtime[{extra}]'")

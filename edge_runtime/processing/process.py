@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.errors import BundleError, InputError
-from edge_runtime.processing import after, steps, texts
+from edge_runtime.processing import after, micro, steps, texts
 from edge_runtime.processing.answers import Answer
 from edge_runtime.processing.before import Kit, prepare
 from edge_runtime.processing.kinds import Raw, checked
@@ -33,13 +33,12 @@ class Processor:
         self._labels = tuple(labels)
         self._kit = Kit(processing.input, _encoder(processing, vocabulary))
 
-    def before(self, raw: Raw, context: Array | None = None) -> Sequence[Tensors]:
+    def before(self, raw: Raw, context: Array | None = None, ears: micro.Ears | None = None) -> Sequence[Tensors]:
         """The tensors of each call, without a model's state: one call, or one for each window. Raises InputError.
 
-        `context` is what came before the first window, where it is not silence.
+        `context` is what came before the first window, where it is not silence; `ears` what heard it, for micro-features.
         """
-        kit = self._kit if context is None else msgspec.structs.replace(self._kit, before=context)
-        return _tensors(self.processing, raw, kit)
+        return _tensors(self.processing, raw, msgspec.structs.replace(self._kit, before=context, ears=ears))
 
     def after(self, raw: Raw, calls: Sequence[Tensors], outputs: Sequence[Tensors], *, first: int = 0) -> Answer:
         """The answer, from what `before` was given and gave, and the outputs of each call. `first` is how many windows a
@@ -59,6 +58,9 @@ class Feed:
         self._processor = processor
         self._windows = processor.processing.windows
         self._context: Array | None = None
+        self._ears = micro.Ears() if isinstance(self._windows, steps.MicroFeatures) else None
+        self._pending: tuple[Raw, Tensors] | None = None
+        """What the ears heard last, while its call was not carried out: tried again, it is not heard twice."""
         self._heard = 0
 
     def before(self, raw: Raw) -> Tensors:
@@ -66,12 +68,18 @@ class Feed:
         windows = self._windows
         if windows is not None and isinstance(raw, np.ndarray) and raw.ndim and len(raw) != windows.length:
             raise InputError(f"a stream takes {windows.length} new samples at a time; these are {len(raw)}")
-        return self._processor.before(raw, self._context)[0]
+        if self._ears is None:
+            return self._processor.before(raw, self._context)[0]
+        if self._pending is None or not np.array_equal(self._pending[0], raw):
+            call = self._processor.before(raw, ears=self._ears)[0]
+            self._pending = np.array(raw), call
+        return self._pending[1]
 
     def after(self, raw: Raw, call: Tensors, outputs: Tensors) -> Answer:
         """The answer of this call, which was carried out: the next one follows it."""
         answer = self._processor.after(raw, [call], [outputs], first=self._heard)
         self._heard += 1
+        self._pending = None
         windows = self._windows
         if windows is not None and windows.context and isinstance(raw, np.ndarray):
             before = np.zeros_like(raw, shape=(windows.context, *raw.shape[1:])) if self._context is None else self._context

@@ -108,6 +108,24 @@ class Windows(Step, tag="windows", frozen=True):
     pad: bool = False
 
 
+class MicroFeatures(Step, tag="micro-features", frozen=True):
+    """A sound of 16 kHz as float32 [steps, 40], one call for each `steps` times 10 ms: the bands of TFLite Micro's audio
+    front end, 0 to 26. A row looks at 30 ms, the last 10 of them new (silence before the first), and tells loudness against
+    what was heard before. A rest that fills no call is left out. Always the first step."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("audio",)
+    rate: ClassVar[int] = 16_000
+    hop: ClassVar[int] = 160
+    """New samples of a row."""
+    context: ClassVar[int] = 0
+    steps: Annotated[int, msgspec.Meta(ge=1, le=1 << 10)] = 3
+
+    @property
+    def length(self) -> int:
+        """New samples of a call."""
+        return self.steps * self.hop
+
+
 class Fit(Step, tag="fit", frozen=True):
     """A series cut or padded at its end (with `value`) to `length` steps."""
 
@@ -175,7 +193,7 @@ class Draw(Step, tag="draw", frozen=True):
 
 Before: TypeAlias = (
     Gray | Resize | Shrink | Strip | BlueFirst | Normalise | ChannelsFirst | Flatten
-    | Windows | Fit | Column | Characters | WordPieces | Ends | Batch | Draw
+    | Windows | MicroFeatures | Fit | Column | Characters | WordPieces | Ends | Batch | Draw
 )  # fmt: skip
 
 
@@ -243,6 +261,8 @@ class Anomaly(Step, tag="anomaly", frozen=True):
     threshold: float
 
 
+Cut: TypeAlias = Windows | MicroFeatures
+"""Those that make many calls of one, of `length` new samples each."""
 After: TypeAlias = Labels | Boxes | Ctc | Events | Pooled | Picture | Sound | Anomaly
 
 
@@ -261,16 +281,21 @@ class Processing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for step in (*self.before, self.after):
             if self.takes not in step.kinds:
                 raise ManifestError(f"processing takes {self.takes}, of which {name(step)} is no step")
-        if any(isinstance(step, Windows) for step in self.before[1:]):
+        for step in self.before[1:]:
+            if isinstance(step, Cut):
+                raise ManifestError(
+                    f"processing: {name(step)} can only be the first step: what a stream carries on is what it was given"
+                )
+        if isinstance(self.windows, MicroFeatures) and self.rate != MicroFeatures.rate:
             raise ManifestError(
-                "processing: windows can only be the first step: what a stream carries on is what it was given"
+                f"processing: micro-features are of {MicroFeatures.rate} samples a second; give this `rate`"
             )
 
     @property
-    def windows(self) -> Windows | None:
+    def windows(self) -> Cut | None:
         """The step that makes many calls of one, if there is one."""
         first = self.before[0] if self.before else None
-        return first if isinstance(first, Windows) else None
+        return first if isinstance(first, Cut) else None
 
     @property
     def filled(self) -> frozenset[str]:

@@ -71,7 +71,10 @@ def test_without_the_bridge_s_libraries_serving_names_the_extra(store: Path) -> 
     assert "pip install 'edge-runtime[cloud]'" in printed
 
 
-@pytest.mark.parametrize(("package", "call", "extra"), [("cv2", "vision", "vision"), ("tokenizers", "pieces", "text")])
+@pytest.mark.parametrize(
+    ("package", "call", "extra"),
+    [("cv2", "vision", "vision"), ("tokenizers", "pieces", "text"), ("pymicro_features", "features", "wake")],
+)
 def test_without_a_package_of_processing_the_extra_is_named(package: str, call: str, extra: str) -> None:
     """When a step needs it; the modules of processing are imported without it."""
     script = f"""

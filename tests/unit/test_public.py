@@ -55,6 +55,7 @@ def test_importing_the_device_imports_no_vendor_no_network_and_no_event_loop() -
         "cloud_bridge",
         "cv2",
         "tokenizers",
+        "pymicro_features",
     }
     assert not unwanted & loaded
     parts = {name for name in loaded if name.startswith("edge_runtime.processing.")}
