@@ -28,7 +28,7 @@ def to_onnx(
 ) -> None:
     """Write a torch module as ONNX, its tensors named as the signature's. Named dimensions stay open with the torchscript
     exporter, which traces at these sizes. Raises ArtifactError in torch's words."""
-    torch = _torch()
+    torch = engine()
     sizes = sizes or {}
     options: dict[str, Any] = {"dynamo": False, "dynamic_axes": _open(signature)}
     if exporter == "dynamo":
@@ -47,7 +47,7 @@ def to_onnx(
 def to_tflite(net: Any, signature: Signature, target: Path) -> dict[str, str]:
     """Write a torch module as TFLite; the signature's name of each tensor -> the file's own. Raises ArtifactError in the
     converter's words."""
-    torch = _torch()
+    torch = engine()
     try:
         with _quiet():
             import litert_torch
@@ -89,7 +89,8 @@ def _open(signature: Signature) -> dict[str, dict[int, str]]:
     return {name: axes for name, axes in named.items() if axes}
 
 
-def _torch() -> Any:
+def engine() -> Any:
+    """torch. Raises EngineMissingError where it is not installed."""
     try:
         import torch
     except ImportError as error:

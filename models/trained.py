@@ -75,11 +75,10 @@ def train(recipe: Recipe, packages: Path, folder: Path, progress: Callable[[int,
 
 
 def _main(name: str, packages: Path, folder: Path) -> int:
-    import torch
-
-    torch.set_num_threads(THREADS)
-    torch.use_deterministic_algorithms(True)
     try:
+        torch = toolchain.engine()
+        torch.set_num_threads(THREADS)
+        torch.use_deterministic_algorithms(True)
         _say(_Said(exported=_export(recipes.load(name), packages, folder)))
     except EdgeError as error:
         print(error, file=sys.stderr)

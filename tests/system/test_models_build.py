@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 from edge_runtime import backends
 from edge_runtime.bundles.store import Store
 from edge_runtime.engines import open_variant
-from edge_runtime.errors import BundleError, DigestError
+from edge_runtime.errors import ArtifactError, BundleError, DigestError
 from models import __main__ as command
 from models import recipe as recipes
 from models.build import BUILT as BUILT_WITH
@@ -23,6 +24,7 @@ from models.build import build
 from models.make import one_by_one
 from models.pipelines.sources import PAGE
 from models.recipe import Recipe
+from models.trained import train
 
 BUILT = tuple(name for name in recipes.names() if recipes.load(name).trained is None)
 """Those that are made of packages."""
@@ -224,3 +226,12 @@ def test_help(root: Path) -> None:
     """`python -m models --help` shows an example."""
     run = subprocess.run([sys.executable, "-m", "models", "--help"], cwd=root, capture_output=True, text=True, check=True)
     assert "example:" in run.stdout
+
+
+def test_without_the_toolchain_a_training_says_what_is_missing(packages: Path, tmp_path: Path) -> None:
+    """torch is in an environment of its own: elsewhere the error names the command that makes it."""
+    if find_spec("torch") is not None:
+        pytest.skip("torch is installed here")
+    with pytest.raises(ArtifactError, match="run make zoo"):
+        train(recipes.load("digits_mlp"), packages, tmp_path, lambda done, total: None)
+    assert list(tmp_path.iterdir()) == []
