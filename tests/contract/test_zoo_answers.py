@@ -50,8 +50,9 @@ def test_what_a_user_has_becomes_an_answer(runtime: Runtime, packages: Path, nam
     model = runtime.model(name)
     processing = recipes.load(name).processing
     assert processing is not None
-    channels = next(spec.shape[-1] for spec in model.manifest.signature.inputs if spec.name == processing.input)
-    result = model.infer(handed(processing.takes, int(channels) if isinstance(channels, int) else 1, packages))
+    shape = next(spec.shape for spec in model.manifest.signature.inputs if spec.name == processing.input)
+    channels = int(shape[-1]) if len(shape) == 3 else 1  # [1, steps, channels], or a series of one, flat
+    result = model.infer(handed(processing.takes, channels, packages))
     assert isinstance(result.answer, ANSWERS[type(processing.after)])
     assert all(np.isfinite(array).all() for array in result.outputs.values())
 
@@ -71,7 +72,7 @@ def test_digits_are_read_as_they_are(runtime: Runtime, packages: Path, name: str
 def test_a_phrase_is_told(runtime: Runtime) -> None:
     """By all three nets, as a user writes it."""
     told = [
-        runtime.model(name).infer("wie wird das wetter").answer
+        runtime.model(name).infer("schöne grüße aus berlin").answer
         for name in ("language_lstm", "language_lstm_attention", "language_attention")
     ]
     assert [answer.labels[0].name for answer in told if isinstance(answer, answers.Labels)] == ["German"] * 3
