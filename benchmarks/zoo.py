@@ -28,7 +28,7 @@ from edge_runtime.bundles.store import Store
 from edge_runtime.engines import Candidate, candidates, open_candidate
 from edge_runtime.errors import EdgeError, InputError
 from models import recipe as recipes
-from models.make import calibration, one_by_one
+from models.make import one_by_one, own_calibration
 from models.zoo import POINT, Report
 
 PARTNERS = {"digits": ("digits_cnn", "digits_vit", 1.5), "language": ("language_lstm", "language_attention", 3.0)}
@@ -121,8 +121,8 @@ def _accuracies(bundles: Sequence[Bundle], packages: Path, seconds: float) -> li
 
 def _judge(bundle: Bundle, packages: Path, *, fp32_only: bool) -> list[_Judged]:
     recipe = recipes.load(bundle.manifest.name)
-    own = calibration(recipe.name)
-    if not hasattr(own, "measure"):
+    own = own_calibration(recipe)
+    if own is None or not hasattr(own, "measure"):
         return []
     limit = 0.0 if recipe.int8 is None else recipe.int8.tolerance
     measure, found = own.measure(packages), dict[tuple[str, str], float]()

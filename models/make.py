@@ -89,7 +89,7 @@ def make(recipe: Recipe, packages: Path, room: Path, progress: Progress = lambda
     if recipe.int8 is not None:
         outcome = _optimized(recipe, recipe.int8, packages, made.bundle, room / "optimized", progress)
         trials, made = outcome.trials, msgspec.structs.replace(made, bundle=outcome.bundle or made.bundle)
-    own, bare = _own(recipe), any(variant.accuracy is None for variant in made.bundle.manifest.variants)
+    own, bare = own_calibration(recipe), any(variant.accuracy is None for variant in made.bundle.manifest.variants)
     if own is not None and hasattr(own, "measure") and bare:
         made = msgspec.structs.replace(made, bundle=_measured(made.bundle, own.measure(packages)))
     bundle = _stated(made.bundle, room / BUNDLE)
@@ -106,7 +106,7 @@ def calibration(name: str) -> Calibration:
         ) from error
 
 
-def _own(recipe: Recipe) -> Calibration | None:
+def own_calibration(recipe: Recipe) -> Calibration | None:
     """The model's calibration, if it has one."""
     return calibration(recipe.name) if (recipes.HERE / recipe.name / "calibration.py").is_file() else None
 
@@ -152,7 +152,7 @@ def _with_golden(recipe: Recipe, manifest: Manifest, packages: Path, folder: Pat
 
 
 def _golden_inputs(recipe: Recipe, manifest: Manifest, packages: Path) -> list[Tensors]:
-    own = _own(recipe)
+    own = own_calibration(recipe)
     if own is not None and hasattr(own, "golden"):
         return list(own.golden(packages))
     return [seeded_inputs(manifest.signature.inputs, manifest.sizes, seed) for seed in range(SAMPLES)]
