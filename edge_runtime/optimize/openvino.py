@@ -91,7 +91,7 @@ def _package() -> Any:
         raise EngineMissingError(
             f"to quantize for OpenVINO, nncf is needed ({error}): pip install 'edge-runtime[optimize]'"
         ) from error
-    nncf.set_log_level(logging.CRITICAL)
+    logging.getLogger("nncf").setLevel(logging.CRITICAL)  # its own set_log_level changes everybody's handlers on the way
     return nncf
 
 
