@@ -238,11 +238,13 @@ def test_processing_that_does_not_fit_the_model_is_refused(processing: Processin
 
 
 def test_a_state_is_not_for_processing_to_fill() -> None:
-    """It comes from the stream."""
+    """It comes from the stream: steps that fill the rest are right, and steps that fill the state are not."""
     s, t = TensorSpec("s", "float32", (1,)), TensorSpec("t", "float32", (1,))
     plain = signature()
     recurrent = Signature((*plain.inputs, s), (*plain.outputs, t), (StatePair("s", "t"),))
     Processing("audio", "x", (), steps.Events("y", 1.0)).check(recurrent)
+    with pytest.raises(ManifestError, match="the model takes x"):
+        Processing("audio", "s", (), steps.Events("y", 1.0)).check(recurrent)
 
 
 def test_labels_and_vocabularies_that_do_not_fit_are_the_bundles_fault() -> None:
