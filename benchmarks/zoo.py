@@ -20,15 +20,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
-from edge_runtime import backends
 from edge_runtime.bench.cold import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.store import Store
-from edge_runtime.engines import Candidate, candidates, open_candidate
+from edge_runtime.engines import open_candidate
 from edge_runtime.errors import EdgeError, InputError
 from models import recipe as recipes
-from models.make import one_by_one, own_calibration
+from models.make import everywhere, one_by_one, own_calibration
 from models.zoo import POINT, Report
 
 PARTNERS = {"digits": ("digits_cnn", "digits_vit", 1.5), "language": ("language_lstm", "language_attention", 3.0)}
@@ -91,7 +90,7 @@ def run(options: Options) -> Outcome:
 def _agreement(bundle: Bundle) -> Iterator[_Ran]:
     """Every variant on every engine that claims its format, against the golden outputs."""
     known = golden.load(bundle)
-    for candidate in _everywhere(bundle):
+    for candidate in everywhere(bundle):
         variant, engine = candidate.variant, candidate.device.engine
         row = _Ran(bundle.manifest.name, variant.name, variant.precision, engine, float("nan"), variant.tolerance)
         try:
@@ -102,10 +101,6 @@ def _agreement(bundle: Bundle) -> Iterator[_Ran]:
             yield msgspec.structs.replace(row, trouble=str(error))
         else:
             yield msgspec.structs.replace(row, distance=distance)
-
-
-def _everywhere(bundle: Bundle) -> tuple[Candidate, ...]:
-    return candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"])
 
 
 def _accuracies(bundles: Sequence[Bundle], packages: Path, seconds: float) -> list[_Judged]:
@@ -126,7 +121,7 @@ def _judge(bundle: Bundle, packages: Path, *, fp32_only: bool) -> list[_Judged]:
         return []
     limit = 0.0 if recipe.int8 is None else recipe.int8.tolerance
     measure, found = own.measure(packages), dict[tuple[str, str], float]()
-    for candidate in _everywhere(bundle):
+    for candidate in everywhere(bundle):
         if not (fp32_only and candidate.variant.precision != "fp32"):
             session = open_candidate(bundle, candidate)
             found[candidate.variant.name, candidate.device.backend] = measure.of(session)
@@ -148,7 +143,7 @@ def _streams(bundle: Bundle) -> dict[str, float]:
     first: list[dict[str, np.ndarray]] | None = None
     signature, sizes = bundle.manifest.signature, bundle.manifest.sizes
     steps = [seeded_inputs(signature.stateless_inputs, sizes, seed) for seed in range(STEPS)]
-    for candidate in _everywhere(bundle):
+    for candidate in everywhere(bundle):
         session = open_candidate(bundle, candidate)
         stream, state = session.stream(), signature.zeros(sizes)
         streamed = [stream.run(step) for step in steps]

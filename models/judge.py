@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from edge_runtime import backends
 from edge_runtime.bundles.bundle import read_bundle
+from edge_runtime.engines import open_variant
 from edge_runtime.errors import BundleError
 from edge_runtime.values import Array
 
@@ -21,9 +22,5 @@ def read(pictures: Array, bundle: Path = BUNDLE) -> Array:
         judge = read_bundle(bundle)
     except BundleError as error:
         raise BundleError(f"made digits are judged by digits_cnn, which is to be built before: {error}") from error
-    variant = next(variant for variant in judge.manifest.variants if variant.name == VARIANT)
-    session = backends.backend("onnx").load(judge.artifact(variant), signature=judge.manifest.signature)
-    try:
+    with closing(open_variant(judge, judge.manifest.variant(VARIANT), "onnx")) as session:
         return np.array([session.run({"image": one[None]})["scores"].argmax() for one in pictures], np.int64)
-    finally:
-        session.close()

@@ -18,7 +18,7 @@ from edge_runtime.bundles import golden
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
-from edge_runtime.engines import candidates, open_candidate, open_variant
+from edge_runtime.engines import Candidate, candidates, open_candidate, open_variant
 from edge_runtime.errors import ArtifactError, EngineMissingError
 from edge_runtime.optimize import Gate, Measure, Outcome, Trial, optimize, retention
 from edge_runtime.values import Tensors
@@ -111,6 +111,11 @@ def own_calibration(recipe: Recipe) -> Calibration | None:
     return calibration(recipe.name) if (recipes.HERE / recipe.name / "calibration.py").is_file() else None
 
 
+def everywhere(bundle: Bundle) -> tuple[Candidate, ...]:
+    """Each variant on the CPU of each engine here that claims its format."""
+    return candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"])
+
+
 def one_by_one(session: Session) -> Callable[[Tensors], Tensors]:
     """What runs golden samples: a state that is not in them is kept by a stream."""
     return session.stream().run if session.signature.hidden_state else session.run
@@ -172,7 +177,7 @@ def _measured(bundle: Bundle, measure: Measure) -> Bundle:
     """The same bundle, each variant that has no figure yet with its own: the worst of the engines'."""
     bare = {variant.name for variant in bundle.manifest.variants if variant.accuracy is None}
     found: dict[str, list[float]] = {}
-    for candidate in candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"]):
+    for candidate in everywhere(bundle):
         if candidate.variant.name in bare:
             with suppress(ArtifactError), closing(open_candidate(bundle, candidate)) as session:
                 found.setdefault(candidate.variant.name, []).append(measure(session))
@@ -203,7 +208,7 @@ def _stated(bundle: Bundle, folder: Path) -> Bundle:
 def _furthest(bundle: Bundle, variant: Variant, known: tuple[list[Tensors], list[Tensors]]) -> float:
     """How far the variant is from the golden outputs, on the engine where it is furthest."""
     found = [0.0]
-    for candidate in candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"]):
+    for candidate in everywhere(bundle):
         if candidate.variant == variant:
             with suppress(ArtifactError), closing(open_candidate(bundle, candidate)) as session:
                 found.append(golden.distance(one_by_one(session), *known))

@@ -84,18 +84,6 @@ def relative_error(reference: Sequence[Array], found: Sequence[Array]) -> float:
     return sqrt(noise / signal) if signal > 0 and isfinite(noise) else float("inf")
 
 
-def relative_difference(reference: Sequence[Array], found: Sequence[Array]) -> float:
-    """max |found - reference| / max |reference| over all values of a tensor; infinite if one is NaN or lacks a partner."""
-    if any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
-        return float("inf")
-    # np.max, unlike max(), never loses a NaN.
-    scale = float(np.max([np.abs(a.astype(np.float64)).max() for a in reference]))
-    worst = float(np.max([np.abs(a.astype(np.float64) - b).max() for a, b in zip(reference, found, strict=True)]))
-    if worst == 0:
-        return 0.0
-    return worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
-
-
 def _stacked(specs: Sequence[TensorSpec], samples: Sequence[Tensors]) -> dict[str, Array]:
     names = {spec.name for spec in specs}
     for number, sample in enumerate(samples, 1):

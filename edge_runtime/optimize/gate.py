@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
+import numpy as np
 
 from edge_runtime.backends.base import Session
-from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import Accuracy
 from edge_runtime.errors import InputError, RunError
-from edge_runtime.values import Tensors
+from edge_runtime.values import Array, Tensors
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -148,6 +148,18 @@ def retention(measure: Measure, max_drop: float) -> Retention:
 def refusal(engine: str, trouble: str) -> Verdict:
     """The verdict on a variant of which there is no figure."""
     return Verdict(engine, Accuracy("", float("nan"), ""), float("-inf"), trouble)
+
+
+def relative_difference(reference: Sequence[Array], found: Sequence[Array]) -> float:
+    """max |found - reference| / max |reference| over all values of a tensor; infinite if one is NaN or lacks a partner."""
+    if any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
+        return float("inf")
+    # np.max, unlike max(), never loses a NaN.
+    scale = float(np.max([np.abs(a.astype(np.float64)).max() for a in reference]))
+    worst = float(np.max([np.abs(a.astype(np.float64) - b).max() for a, b in zip(reference, found, strict=True)]))
+    if worst == 0:
+        return 0.0
+    return worst / scale if scale > 0 and np.isfinite(worst) else float("inf")
 
 
 def _limit(value: float) -> float:

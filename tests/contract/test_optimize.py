@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle, read_bundle
-from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError, InputError
@@ -32,6 +31,7 @@ from edge_runtime.optimize import (
     retention,
 )
 from edge_runtime.optimize import onnx as onnx_tool
+from edge_runtime.optimize.gate import relative_difference
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 

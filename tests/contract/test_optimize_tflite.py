@@ -17,13 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
 from edge_runtime.bundles.bundle import Bundle, read_bundle
-from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.cli import main
 from edge_runtime.errors import ArtifactError, BundleError, EngineMissingError, InputError
 from edge_runtime.optimize import INT8, Gate, Nodes, Quantization, Verdict, agreement, optimize
 from edge_runtime.optimize import tflite as tflite_tool
+from edge_runtime.optimize.gate import relative_difference
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 from tests.bundles import file_of

@@ -20,12 +20,12 @@ from edge_runtime.backends.base import Session
 from edge_runtime.backends.integer import dequantize, quantize
 from edge_runtime.bench import harness
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.bundles.golden import relative_difference
 from edge_runtime.bundles.manifest import Scale, Variant
 from edge_runtime.bundles.store import Store
 from edge_runtime.engines import open_variant
 from edge_runtime.errors import ArtifactError, EngineMissingError, InputError
 from edge_runtime.optimize import WAYS, Measure, Outcome, Quantization, agreement, optimize, retention
+from edge_runtime.optimize.gate import relative_difference
 from edge_runtime.values import Array
 from tests import recurrent
 from tests.contract import test_optimize_tflite as convolutional

@@ -7,24 +7,18 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from edge_runtime import backends
 from edge_runtime.bench.cold import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.store import Store
-from edge_runtime.engines import Candidate, candidates, open_candidate
+from edge_runtime.engines import open_candidate
 from edge_runtime.values import Array
 from models import cards
 from models import recipe as recipes
-from models.make import one_by_one
+from models.make import everywhere, one_by_one
 
 STEPS = 1000
 FORMATS = {"onnx", "tflite", "openvino"}
-
-
-def everywhere(bundle: Bundle) -> tuple[Candidate, ...]:
-    """Each variant on the CPU of each engine that claims its format."""
-    return candidates(bundle.manifest, [device for device in backends.devices() if device.name == "CPU"])
 
 
 @pytest.fixture(params=recipes.names())
