@@ -14,9 +14,9 @@ from edge_runtime.bundles.installed import Installed
 from edge_runtime.engines import Loaded, open_best
 from edge_runtime.errors import InputError
 from edge_runtime.model import Model
+from edge_runtime.profile import PROFILE, Profile, load
 from edge_runtime.remote import Remote
 from edge_runtime.routing.policy import Policy
-from edge_runtime.tuning.profile import PROFILE, Profile, load
 from edge_runtime.values import Result
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Runtime:
 
     def _load_profile(self, path: str | Path | None) -> Profile:
         if path is not None and not Path(path).is_file():
-            raise InputError(f"there is no profile at {path}; make one with edge-runtime bench --profile {path}")
+            raise InputError(f"there is no profile at {path}; make one with edge-runtime tune --profile {path}")
         if path is not None:
             return load(Path(path))
         return Profile() if self._store is None else load(self._store.path / PROFILE)

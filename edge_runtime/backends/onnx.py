@@ -31,6 +31,9 @@ DTYPES = {
 }  # fmt: skip
 
 
+OBEYED = {"threads": "CPU"}
+
+
 class OnnxBackend:
     """Runs ONNX files with onnxruntime, or with a build of it for other hardware such as onnxruntime-gpu."""
 
@@ -45,6 +48,9 @@ class OnnxBackend:
         others = (provider for provider in ort.get_available_providers() if provider != CPU)
         yield from (_device(ort, provider) for provider in (CPU, *others) if _loads(provider))
 
+    def tunings(self, device: Device, cores: int, signature: Signature, sizes: Mapping[str, int]) -> Iterator[Settings]:
+        yield Settings()
+
     def load(
         self,
         artifact: Path,
@@ -53,9 +59,10 @@ class OnnxBackend:
         settings: Settings = Settings(),
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> base.Session:
         ort = _engine()
-        base.check_threads(device, settings)
+        base.check_settings(self.name, device, settings, OBEYED)
         base.refuse_hidden(artifact, signature, "onnxruntime")
         provider = device + SUFFIX
         if provider not in ort.get_available_providers() or not _loads(provider):

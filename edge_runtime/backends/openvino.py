@@ -38,6 +38,9 @@ Row: TypeAlias = tuple[str, int]
 """The signature's name of a tensor, and the engine's index."""
 
 
+OBEYED = {"threads": "CPU"}
+
+
 class OpenvinoBackend:
     """Runs ONNX and OpenVINO IR files with openvino."""
 
@@ -52,6 +55,9 @@ class OpenvinoBackend:
         yield _device(core, "CPU")  # it is always there, and to ask for all loads the libraries of all
         yield from (_device(core, name) for name in core.available_devices if name != "CPU")
 
+    def tunings(self, device: Device, cores: int, signature: Signature, sizes: Mapping[str, int]) -> Iterator[Settings]:
+        yield Settings()
+
     def load(
         self,
         artifact: Path,
@@ -60,9 +66,10 @@ class OpenvinoBackend:
         settings: Settings = Settings(),
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> base.Session:
         core = _core()
-        base.check_threads(device, settings)
+        base.check_settings(self.name, device, settings, OBEYED)
         base.refuse_hidden(artifact, signature, "openvino")
         # The CPU is always there, and listing devices loads the libraries of all.
         if device != "CPU" and device not in core.available_devices:

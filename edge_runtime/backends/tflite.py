@@ -31,6 +31,9 @@ Row: TypeAlias = tuple[str, int]
 """The signature's name of a tensor, and the engine's index."""
 
 
+OBEYED = {"threads": "CPU"}
+
+
 class TfliteBackend:
     """Runs TFLite files with ai-edge-litert, or with tflite-runtime where that is what is installed and works."""
 
@@ -44,6 +47,9 @@ class TfliteBackend:
             return
         yield Device(self.name, "CPU", "", engine)
 
+    def tunings(self, device: Device, cores: int, signature: Signature, sizes: Mapping[str, int]) -> Iterator[Settings]:
+        yield Settings()
+
     def load(
         self,
         artifact: Path,
@@ -52,9 +58,10 @@ class TfliteBackend:
         settings: Settings = Settings(),
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> base.Session:
         _interpreter()
-        base.check_threads(device, settings)
+        base.check_settings(self.name, device, settings, OBEYED)
         if device != "CPU":
             raise DeviceMissingError(f"the tflite backend has no device {device!r}: it runs on the CPU only")
         if signature is not None and signature.hidden_state:

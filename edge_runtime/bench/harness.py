@@ -21,7 +21,7 @@ from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.bundles.store import Bundle
 from edge_runtime.engines import Candidate, candidates, open_candidate
 from edge_runtime.errors import BackendError, EngineMissingError, RunError
-from edge_runtime.tuning.profile import Measurement
+from edge_runtime.profile import Measurement
 from edge_runtime.values import Array, Device, Settings
 
 RUNS = needed(0.99) + 32

@@ -32,9 +32,8 @@ def add(commands: Commands) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from edge_runtime import backends
+    from edge_runtime import backends, profile
     from edge_runtime.bench import harness, html, report
-    from edge_runtime.tuning import profile
 
     bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
     chosen = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]

@@ -24,8 +24,8 @@ from edge_runtime.bundles.manifest import encode as encode_manifest
 from edge_runtime.bundles.store import Bundle
 from edge_runtime.engines import candidates, open_best
 from edge_runtime.errors import BundleError, EngineMissingError, RunError
+from edge_runtime.profile import Profile
 from edge_runtime.signature import Signature, StatePair, TensorSpec
-from edge_runtime.tuning.profile import Profile
 from edge_runtime.values import Settings
 
 SHORT = WarmUp(runs=1, seconds=0.0, settle_seconds=0.0)

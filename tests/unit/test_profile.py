@@ -9,7 +9,7 @@ import pytest
 
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.errors import InputError
-from edge_runtime.tuning.profile import Candidate, Measurement, Profile, load, save
+from edge_runtime.profile import Candidate, Measurement, Profile, load, save
 from edge_runtime.values import Device, Settings
 from tests.doubles import manifest
 
