@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Annotated
@@ -108,7 +109,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         for name, figures in (("latency", self.latency), ("busy", self.busy)):
             right = len(figures) == 101 or (name == "busy" and not figures)
-            if not right or any(a > b for a, b in zip(figures, figures[1:], strict=False)):
+            if not right or any(a > b for a, b in pairwise(figures)):
                 raise ValueError(f"{name} of {self.model}: 101 ascending figures make a distribution")
 
     def at(self, share: float) -> float:
