@@ -117,7 +117,7 @@ def open_best(
         else:
             passed_over = "".join(f"; {c} failed: {error}" for c, error in failed)
             return Loaded(bundle, turn.candidate, session, turn.reason + passed_over, turn.stale)
-    raise failed[0][1] if failed else _no_candidate(bundle.manifest, device)
+    raise failed[0][1] if failed else no_candidate(bundle.manifest, device)
 
 
 def compiled(caches: Path | None, measured: Measurement | None) -> Path | None:
@@ -180,7 +180,8 @@ def _devices(backend: str, device: str | None) -> Iterator[Device]:
         yield from (found for found in backends.backend(backend).devices() if device in (None, backend, str(found)))
 
 
-def _no_candidate(manifest: Manifest, device: str | None) -> BackendError:
+def no_candidate(manifest: Manifest, device: str | None) -> BackendError:
+    """The error of a device that has nothing to run this model on: it names what to install."""
     formats = sorted({variant.format for variant in manifest.variants})
     extras = [name for name in backends.NAMES if set(backends.backend(name).formats) & set(formats)]
     if device is not None:

@@ -147,6 +147,8 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     runners_up: tuple[Measurement, ...] = ()
     """The best first."""
     lost: tuple[Lost, ...] = ()
+    seconds: float = 0.0
+    """How long it took."""
     verdict: str = ""
     """Why the winner won, in words, with the figures."""
 
