@@ -32,6 +32,8 @@ class Loaded(msgspec.Struct, frozen=True):
     reason: str
     stale: tuple[str, ...] = ()
     """What has changed since the choice was measured, in words. () where it still holds, or nothing was measured."""
+    meanwhile: str = ""
+    """The candidate that is being compiled while this one serves; "" where this is the one to stay."""
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import msgspec
 from edge_runtime.bundles.manifest import Manifest, Variant
 from edge_runtime.errors import InputError
 from edge_runtime.host import Host
+from edge_runtime.objective import Objective
 from edge_runtime.values import Device, Settings
 
 SCHEMA = 2
@@ -140,8 +141,7 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     model: str
     version: str
-    objective: str
-    """What was asked for: "p95", "cpu beside a busy neighbour"."""
+    objective: Objective
     date: str
     winner: Measurement
     runners_up: tuple[Measurement, ...] = ()

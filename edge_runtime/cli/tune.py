@@ -5,18 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand
 from edge_runtime.engines import in_order
-from edge_runtime.errors import InputError
 from edge_runtime.profile import CACHE, PROFILE, Tuned, load, save
-
-if TYPE_CHECKING:
-    from edge_runtime.bench.energy import Meter
-    from edge_runtime.tuning.objective import Objective
 
 
 def add(commands: Commands) -> None:
@@ -30,12 +24,15 @@ def add(commands: Commands) -> None:
     tune.add_argument("bundle", nargs="+", metavar="BUNDLE", help="NAME or NAME@VERSION in the store, or a bundle's folder")
     tune.add_argument(
         "--objective", choices=("p50", "p95", "cpu", "energy"), default="p95",
-        help="what is to be least: a percentile of the latency, CPU time, or energy (default: p95, and of a tie the least CPU)",
+        help="what is to be least: a percentile of latency, CPU time, or energy (default: p95, and of a tie the least CPU)",
     )  # fmt: skip
     tune.add_argument("--busy", action="store_true", help="measure beside a neighbour that keeps one core busy")
     tune.add_argument("--max-memory", type=memory, metavar="SIZE", help="at most so much for a loaded model: 100MB")
     tune.add_argument(
-        "--watts", metavar="IDLE,CORE", help="the device's power idle and of one busy core, where there is no energy meter"
+        "--watts",
+        type=watts,
+        metavar="IDLE,CORE",
+        help="the device's power idle and of one busy core, where there is no energy meter",
     )
     tune.add_argument("--device", help="only this engine, or engine and device: openvino, onnx:CPU")
     tune.add_argument(
@@ -43,7 +40,7 @@ def add(commands: Commands) -> None:
         type=seconds,
         default=120.0,
         metavar="TIME",
-        help="for a candidate to load and run once (default: 120s)",
+        help="to load a candidate and run it (default: 120s)",
     )
     tune.add_argument("--json", action="store_true", help="print JSON")
     _add_profile(tune)
@@ -70,6 +67,15 @@ def memory(text: str) -> int:
     return int(value)
 
 
+def watts(text: str) -> tuple[float, float]:
+    """Two powers on the command line: "2.5,3.8"."""
+    try:
+        idle, core = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write the power idle and of one busy core, as 2.5,3.8") from None
+    return idle, core
+
+
 def _add_profile(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", type=Path, metavar="FILE", help="where it is kept (default: STORE/profile.json)")
     add_store(command)
@@ -78,15 +84,16 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
 def _tune(arguments: argparse.Namespace) -> int:
     from edge_runtime import backends
     from edge_runtime.bench.process import Limits
+    from edge_runtime.objective import Objective
     from edge_runtime.tuning import compiled
-    from edge_runtime.tuning.objective import Objective
+    from edge_runtime.tuning.meters import meter
     from edge_runtime.tuning.tournament import tune
     from edge_runtime.tuning.words import explain
 
     bundles = [resolve(text, arguments.store) for text in arguments.bundle]
     path: Path = arguments.profile or arguments.store / PROFILE
-    objective = Objective(arguments.objective, arguments.busy, arguments.max_memory)
-    meter = _meter(arguments.watts, objective)
+    objective = Objective(arguments.objective, arguments.busy, arguments.max_memory, arguments.watts)
+    counted = meter(objective)
     save(load(path), path)  # what cannot be read or written is to be told now, not after minutes of measuring
     devices = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
     outcomes: list[tuple[Tuned, str]] = []
@@ -97,7 +104,7 @@ def _tune(arguments: argparse.Namespace) -> int:
                 progress(f"{name}: {what}", (before + share) / len(bundles))
 
             limits = Limits(start=arguments.timeout)
-            tuned = tune(bundle, objective=objective, devices=devices, limits=limits, meter=meter, progress=tell)
+            tuned = tune(bundle, objective=objective, devices=devices, limits=limits, meter=counted, progress=tell)
         profile = load(path).updated(tuned=(tuned,))
         save(profile, path)
         winner = next(iter(in_order(bundle.manifest, profile))).candidate
@@ -111,16 +118,6 @@ def _tune(arguments: argparse.Namespace) -> int:
     else:
         print(f"the runtime will use what was chosen: {path}")
     return 0
-
-
-def _meter(watts: str | None, objective: Objective) -> Meter | None:
-    from edge_runtime.bench import energy
-
-    if objective.metric != "energy":
-        if watts is not None:
-            raise InputError("--watts goes with --objective energy")
-        return None
-    return energy.meter(watts)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

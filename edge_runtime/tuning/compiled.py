@@ -1,4 +1,4 @@
-"""What engines make of the chosen models, kept beside the profile under the choice's key, so that a second start is fast."""
+"""What engines make of the chosen models, kept beside the profile under each choice's key: a second start is fast."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from edge_runtime.bench.measure import Turn
 from edge_runtime.bench.process import Started
 from edge_runtime.engines import Candidate
 from edge_runtime.errors import EdgeError, RunError
+from edge_runtime.objective import Objective
 from edge_runtime.profile import Lost
+from edge_runtime.tuning.effort import Effort
 from edge_runtime.tuning.neighbour import busy_neighbour
-from edge_runtime.tuning.objective import Effort, Objective
 from edge_runtime.tuning.race import Standing, standings
 
 PACE = 100.0

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bench.statistics import CONFIDENCE, MIN_ROUNDS, Ratio
-from edge_runtime.tuning.objective import Effort
+from edge_runtime.tuning.effort import Effort
 
 Figures: TypeAlias = Sequence[Sequence[float]]
 """A contender's figures: for each round what was seen in its turn; () where it had none."""

@@ -19,9 +19,10 @@ from edge_runtime.bench.process import Limits, Worker, request_of
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Candidate, candidates, no_candidate, tunings
 from edge_runtime.host import Host, host
+from edge_runtime.objective import Objective
 from edge_runtime.profile import Measurement, Tuned, distribution, key_of
 from edge_runtime.tuning.contest import Contender, Contest, Open
-from edge_runtime.tuning.objective import Effort, Objective
+from edge_runtime.tuning.effort import Effort
 from edge_runtime.tuning.race import Standing, decided, surely_behind, survivors, tied
 from edge_runtime.tuning.words import verdict
 from edge_runtime.values import Device
@@ -148,7 +149,7 @@ def _outcome(
     best = contest.alive[winner]
     measured = [_measurement(bundle, contest.alive[c], here) for c in dict.fromkeys((winner, *alive))]
     return Tuned(
-        model=bundle.manifest.name, version=bundle.manifest.version, objective=str(contest.objective), date=date,
+        model=bundle.manifest.name, version=bundle.manifest.version, objective=contest.objective, date=date,
         winner=measured[0], runners_up=tuple(measured[1:]), lost=tuple(contest.lost), seconds=round(seconds, 1),
         verdict=verdict(contest, best, contest.alive.get(baseline)),
     )  # fmt: skip

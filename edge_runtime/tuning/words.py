@@ -42,7 +42,7 @@ def explain(tuned: Tuned, stale: tuple[str, ...] = ()) -> list[str]:
     total = 1 + len(tuned.runners_up) + len(tuned.lost)
     lines = [
         f"{model} runs as {tuned.winner.name} ({tuned.winner.key.engine}).",
-        f"Of {total} candidates it was the best for {tuned.objective}: measured on {tuned.date[:10]}, in {tuned.seconds:.0f} s.",
+        f"Of {total} candidates it was the best for {tuned.objective}, on {tuned.date[:10]}, after {tuned.seconds:.0f} s.",
         f"{tuned.verdict}.",
         *_details(tuned.winner),
     ]
