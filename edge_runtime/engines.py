@@ -20,7 +20,17 @@ from edge_runtime.host import Host, host, usable_cores
 from edge_runtime.profile import Candidate, Measurement, Profile, key_of
 from edge_runtime.values import Device, Settings
 
-__all__ = ["Candidate", "Loaded", "candidates", "in_order", "open_best", "open_candidate", "open_variant", "tunings"]
+__all__ = [
+    "Candidate",
+    "Loaded",
+    "candidates",
+    "in_order",
+    "open_best",
+    "open_candidate",
+    "open_variant",
+    "retuned",
+    "tunings",
+]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -59,14 +69,16 @@ def candidates(manifest: Manifest, devices: Iterable[Device]) -> tuple[Candidate
 def tunings(manifest: Manifest, devices: Iterable[Device], here: Host | None = None) -> tuple[Candidate, ...]:
     """`candidates`, each with every settings that its backend takes to be worth measuring here; those with its own settings
     come first."""
-    cores = usable_cores(here or host())
-    plain = candidates(manifest, devices)
-    others = (
-        Candidate(c.variant, c.device, settings)
-        for c in plain
-        for settings in backends.backend(c.device.backend).tunings(c.device, cores, manifest.signature, manifest.sizes)
-    )
-    return tuple(dict.fromkeys((*plain, *others)))
+    plain, cores = candidates(manifest, devices), usable_cores(here or host())
+    return tuple(dict.fromkeys((*plain, *(other for c in plain for other in retuned(manifest, c, cores)))))
+
+
+def retuned(manifest: Manifest, candidate: Candidate, cores: int) -> tuple[Candidate, ...]:
+    """The candidate's variant on its device, with every settings that its backend takes to be worth measuring for `cores`
+    threads that can really run at once."""
+    variant, device = candidate.variant, candidate.device
+    settings = backends.backend(device.backend).tunings(device, cores, manifest.signature, manifest.sizes)
+    return tuple(Candidate(variant, device, one) for one in settings)
 
 
 def open_candidate(bundle: Bundle, candidate: Candidate, cache: Path | None = None) -> Session:

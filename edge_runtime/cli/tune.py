@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         "--watts",
         type=watts,
         metavar="IDLE,CORE",
-        help="the device's power idle and of one busy core, where there is no energy meter",
+        help="the power idle and of one busy core, where there is no meter",
     )
     tune.add_argument("--device", help="only this engine, or engine and device: openvino, onnx:CPU")
     tune.add_argument(

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from edge_runtime import backends
 from edge_runtime.bench.energy import Meter
 from edge_runtime.bench.process import Limits, Worker, request_of
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.engines import Candidate, candidates, no_candidate, tunings
-from edge_runtime.host import Host, host
+from edge_runtime.engines import Candidate, candidates, no_candidate, retuned
+from edge_runtime.host import Host, host, usable_cores
 from edge_runtime.objective import Objective
 from edge_runtime.profile import Measurement, Tuned, distribution, key_of
 from edge_runtime.tuning.contest import Contender, Contest, Open
@@ -29,6 +31,8 @@ from edge_runtime.values import Device
 
 Progress = Callable[[str, float], Any]
 """Told what is going on and the share that is done, 0 to 1."""
+Settings = Callable[[Candidate], Iterable[Candidate]]
+"""The variant of a candidate on its device, with other settings."""
 
 
 def tune(
@@ -50,24 +54,41 @@ def tune(
     start = open or (lambda candidate: Worker(request_of(bundle, candidate, seed=seed), limits))
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
     with Contest(start, objective, effort, meter, seed) as contest:
-        near = _open(contest, plain, lambda what, share: progress(what, 0.3 * share))
-        every = tunings(bundle.manifest, found, here)
-        others = [c for c in every if c not in plain and (c.variant.name, c.device) in near]
-        since = _halve(contest, others, plain, lambda what, share: progress(what, 0.3 + 0.4 * share))
-        standing = _final(contest, plain, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
-        progress("taking CPU time at a fixed rate", 0.85)
-        winner = _lightest(contest, [contest.named(name) for name in tied(standing, effort)])
-        progress("confirming", 0.9)
-        baseline = contest.best(plain)
-        winner = _confirm(contest, winner, baseline)
-        progress("beside a busy neighbour", 0.95)
-        contest.crowd([winner, baseline], effort.crowded)
-        return _outcome(bundle, contest, winner, baseline, standing, here, date, time.monotonic() - began)
+        held = hold(contest, plain, lambda c: retuned(bundle.manifest, c, usable_cores(here)), progress)
+        return _outcome(bundle, contest, held, here, date, time.monotonic() - began)
 
 
-def _open(contest: Contest, plain: Sequence[Candidate], progress: Progress) -> set[tuple[str, Device]]:
-    """The first stage. The variants on devices, by name, that are near enough to the leader for other settings to win;
-    what is further away goes home."""
+class Held(msgspec.Struct, frozen=True):
+    """How a tournament ended."""
+
+    winner: Candidate
+    baseline: Candidate
+    """The best with its backend's own settings."""
+    order: tuple[Candidate, ...]
+    """Who was there at the end, the best first."""
+
+
+def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progress: Progress) -> Held:
+    """All stages. `plain` are the candidates with their backends' own settings; `settings` gives the others of each."""
+    near = _open(contest, plain, lambda what, share: progress(what, 0.3 * share))
+    others = list(dict.fromkeys(c for one in near for c in settings(one) if c not in plain))
+    since = _halve(contest, others, plain, lambda what, share: progress(what, 0.3 + 0.4 * share))
+    standing = _final(contest, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
+    progress("taking CPU time at a fixed rate", 0.85)
+    winner = _lightest(contest, [contest.named(name) for name in tied(standing, contest.effort)])
+    progress("confirming", 0.9)
+    baseline = contest.best(plain)
+    winner = _confirm(contest, winner, baseline)
+    progress("beside a busy neighbour", 0.95)
+    contest.crowd([winner, baseline], contest.effort.crowded)
+    if winner not in contest.alive:
+        raise contest.nobody()
+    names = {contender.name: candidate for candidate, contender in contest.alive.items()}
+    return Held(winner, baseline, tuple(names[row.name] for row in standing if row.name in names))
+
+
+def _open(contest: Contest, plain: Sequence[Candidate], progress: Progress) -> list[Candidate]:
+    """The first stage. Those that are near enough to the leader for other settings to win; the others go home."""
     effort = contest.effort
     contest.enter(plain, progress)
     for _ in range(effort.opening):
@@ -75,7 +96,7 @@ def _open(contest: Contest, plain: Sequence[Candidate], progress: Progress) -> s
     standing = contest.standing()
     near = [contest.named(row.name) for row in standing if row.ratio.value <= effort.within]
     contest.dismiss(near, standing)
-    return {(candidate.variant.name, candidate.device) for candidate in near}
+    return near
 
 
 def _halve(contest: Contest, others: Sequence[Candidate], plain: Sequence[Candidate], progress: Progress) -> int:
@@ -95,7 +116,7 @@ def _halve(contest: Contest, others: Sequence[Candidate], plain: Sequence[Candid
             return since
 
 
-def _final(contest: Contest, plain: Sequence[Candidate], since: int, progress: Progress) -> list[Standing]:
+def _final(contest: Contest, since: int, progress: Progress) -> list[Standing]:
     """Rounds until it is decided. Who is surely behind takes no more turns."""
     effort = contest.effort
     running = list(contest.alive)
@@ -138,20 +159,14 @@ def _confirm(contest: Contest, winner: Candidate, baseline: Candidate) -> Candid
     return baseline if loses or winner not in contest.alive else winner
 
 
-def _outcome(
-    bundle: Bundle, contest: Contest, winner: Candidate, baseline: Candidate, standing: Sequence[Standing], here: Host,
-    date: str, seconds: float,
-) -> Tuned:  # fmt: skip
+def _outcome(bundle: Bundle, contest: Contest, held: Held, here: Host, date: str, seconds: float) -> Tuned:
     """Everything that was found, as the profile keeps it."""
-    if winner not in contest.alive:
-        raise contest.nobody()
-    alive = [contest.named(row.name) for row in standing if any(str(c) == row.name for c in contest.alive)]
-    best = contest.alive[winner]
-    measured = [_measurement(bundle, contest.alive[c], here) for c in dict.fromkeys((winner, *alive))]
+    order = [c for c in dict.fromkeys((held.winner, *held.order)) if c in contest.alive]
+    measured = [_measurement(bundle, contest.alive[c], here) for c in order]
     return Tuned(
         model=bundle.manifest.name, version=bundle.manifest.version, objective=contest.objective, date=date,
         winner=measured[0], runners_up=tuple(measured[1:]), lost=tuple(contest.lost), seconds=round(seconds, 1),
-        verdict=verdict(contest, best, contest.alive.get(baseline)),
+        verdict=verdict(contest, contest.alive[held.winner], contest.alive.get(held.baseline)),
     )  # fmt: skip
 
 
