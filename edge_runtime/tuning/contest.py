@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from edge_runtime.bench.energy import Meter
@@ -11,6 +11,7 @@ from edge_runtime.bench.measure import Turn
 from edge_runtime.bench.process import Started
 from edge_runtime.engines import Candidate
 from edge_runtime.errors import EdgeError, RunError
+from edge_runtime.host import memory_available
 from edge_runtime.objective import Objective
 from edge_runtime.profile import Lost
 from edge_runtime.tuning.effort import Effort
@@ -21,6 +22,8 @@ PACE = 100.0
 """Inferences a second at which CPU time is taken, where the candidate is fast enough: threads that spin between two calls
 show there, and only there."""
 PACED_RUNS = 30
+_TYPICAL = 200 << 20
+"""Bytes that a candidate's process is taken to need before one was seen."""
 
 
 class Runner(Protocol):
@@ -30,6 +33,9 @@ class Runner(Protocol):
     def turn(self, runs: int, seconds: float, *, both: bool = False) -> Turn: ...
     def paced(self, runs: int, period: float) -> Turn: ...
     def close(self) -> None: ...
+
+    @property
+    def resident(self) -> int | None: ...
 
 
 Open: TypeAlias = Callable[[Candidate], Runner]
@@ -93,6 +99,16 @@ class Contest:
             self._start(contender)
         if not self.alive:
             raise self.nobody()
+
+    def groups(self, candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+        """The candidates in groups whose processes fit into half of the memory that is free, beside those that are there."""
+        rest = list(candidates)
+        while rest:
+            size = max([c.runner.resident or 0 for c in self.alive.values()], default=0) or _TYPICAL
+            free = memory_available()
+            room = len(rest) if free is None else max(1, int(0.5 * free / size))
+            yield rest[:room]
+            rest = rest[room:]
 
     def _start(self, contender: Contender) -> None:
         limit = self.objective.memory

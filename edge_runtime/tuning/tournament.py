@@ -71,7 +71,7 @@ class Held(msgspec.Struct, frozen=True):
 def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progress: Progress) -> Held:
     """All stages. `plain` are the candidates with their backends' own settings; `settings` gives the others of each."""
     near = _open(contest, plain, lambda what, share: progress(what, 0.3 * share))
-    others = list(dict.fromkeys(c for one in near for c in settings(one) if c not in plain))
+    others = list(dict.fromkeys(c for one in near for c in settings(one) if c not in contest.alive))
     since = _halve(contest, others, plain, lambda what, share: progress(what, 0.3 + 0.4 * share))
     standing = _final(contest, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
     progress("taking CPU time at a fixed rate", 0.85)
@@ -88,32 +88,41 @@ def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progr
 
 
 def _open(contest: Contest, plain: Sequence[Candidate], progress: Progress) -> list[Candidate]:
-    """The first stage. Those that are near enough to the leader for other settings to win; the others go home."""
+    """The first stage. Those that are near enough to the leader for other settings to win; the others go home. Where memory
+    is short they come in groups, of which the leader alone stays."""
     effort = contest.effort
-    contest.enter(plain, progress)
-    for _ in range(effort.opening):
-        contest.run()
-    standing = contest.standing()
-    near = [contest.named(row.name) for row in standing if row.ratio.value <= effort.within]
-    contest.dismiss(near, standing)
-    return near
+    near: list[Candidate] = []
+    for group in contest.groups(plain):
+        if contest.alive:
+            standing = contest.standing()
+            contest.dismiss([contest.named(standing[0].name)], standing)
+        contest.enter(group, progress)
+        since = contest.round
+        for _ in range(effort.opening):
+            contest.run()
+        standing = contest.standing(since=since)
+        near += [contest.named(row.name) for row in standing if row.ratio.value <= effort.within]
+        contest.dismiss(near, standing)
+    return list(dict.fromkeys(near))
 
 
 def _halve(contest: Contest, others: Sequence[Candidate], plain: Sequence[Candidate], progress: Progress) -> int:
     """The second stage: all settings of those that were near, by successive halving, down to the finalists. The best with
-    its backend's own settings stays to the end. Tells after which round it began."""
-    effort = contest.effort
-    contest.enter(others, progress)
-    since = contest.round
-    while True:
-        for _ in range(effort.opening):
-            contest.run()
-        standing = contest.standing(since=since)
-        staying = {contest.named(name) for name in survivors(standing, effort)} | {contest.best(plain)}
-        done = len(staying) in (len(contest.alive), effort.finalists, effort.finalists + 1)
-        contest.dismiss(staying, standing)
-        if done or len(contest.alive) <= effort.finalists:
-            return since
+    its backend's own settings stays to the end. Tells after which round the last race began."""
+    effort, since = contest.effort, contest.round
+    for group in [*contest.groups(others)] or [()]:
+        contest.enter(group, progress)
+        since = contest.round
+        while True:
+            for _ in range(effort.opening):
+                contest.run()
+            standing = contest.standing(since=since)
+            staying = {contest.named(name) for name in survivors(standing, effort)} | {contest.best(plain)}
+            shrunk = len(staying) < len(contest.alive)
+            contest.dismiss(staying, standing)
+            if not shrunk or len(contest.alive) <= effort.finalists + 1:
+                break
+    return since
 
 
 def _final(contest: Contest, since: int, progress: Progress) -> list[Standing]:
