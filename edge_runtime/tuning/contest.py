@@ -101,7 +101,7 @@ class Contest:
             raise self.nobody()
 
     def groups(self, candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
-        """The candidates in groups whose processes fit into half of the memory that is free, beside those that are there."""
+        """The candidates in groups whose processes fit into half of the memory that is free."""
         rest = list(candidates)
         while rest:
             size = max([c.runner.resident or 0 for c in self.alive.values()], default=0) or _TYPICAL
