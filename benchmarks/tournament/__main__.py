@@ -1,8 +1,8 @@
 """The tournament held against engines left alone, and against an exhaustive search.
 
 For each net of the zoo, and each of the thirteen shapes (`make shapes` builds them), the tournament's winner and every
-engine at its defaults (on the fp32 model, by the engine's own public API, in a process of its own) are measured in turns, idle
-and beside a busy neighbour; for the shapes also every candidate there is, in full; and the second start from what was
+engine at its defaults (on the fp32 model, by the engine's own public API, in a process of its own) are measured in turns,
+idle and beside a busy neighbour; for the shapes also every candidate there is, in full; and the second start from what was
 compiled.
 """
 

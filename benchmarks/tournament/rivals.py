@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 from edge_runtime.bench.process import Worker, request_of
 
 from edge_runtime.bench.statistics import Ratio
@@ -86,9 +87,7 @@ def meet(bundle: Bundle, winner: Candidate, *, rounds: int, busy_rounds: int) ->
         for _ in range(rounds):
             contest.run()
         alive = [c for c in engines if c in contest.alive]
-        fastest = min(
-            alive, key=lambda c: sorted(contest.alive[c].seconds)[len(contest.alive[c].seconds) // 2], default=None
-        )
+        fastest = min(alive, key=lambda c: float(np.median(contest.alive[c].seconds)), default=None)
         contest.crowd([c for c in (winner, fastest) if c is not None], busy_rounds)
         mine = contest.alive[winner]
         against = []
@@ -96,10 +95,8 @@ def meet(bundle: Bundle, winner: Candidate, *, rounds: int, busy_rounds: int) ->
             if (other := contest.alive.get(candidate)) is None:
                 continue
             busy = ratio(other.busy, mine.busy, 0.95) if other.busy else None
-            against.append(
-                Against(backend, ratio(other.rounds, mine.rounds, 0.5), ratio(other.rounds, mine.rounds, 0.95), busy)
-            )
-        seconds = sorted(mine.seconds)
+            p50, p95 = (ratio(other.rounds, mine.rounds, share) for share in (0.5, 0.95))
+            against.append(Against(backend, p50, p95, busy))
         assert mine.started is not None  # noqa: S101  (it is alive)
         return Met(
             str(winner), *np.quantile(mine.seconds, (0.5, 0.95)).tolist(), mine.started.distance,
