@@ -1,4 +1,4 @@
-"""Tournaments on real engines, and what a runtime makes of their outcome: the choice, its key, and what serves meanwhile."""
+"""Tournaments on real engines, and what a runtime makes of their outcome: the choice, its key, what serves meanwhile."""
 
 from __future__ import annotations
 
