@@ -48,7 +48,9 @@ class ResidentStream:
             for own, array in held:
                 binding.bind_cpu_input(own, array)
             engine.run_with_iobinding(binding)
-            values = [value.numpy().copy() for value in binding.get_outputs()[: len(self._outputs)]]
+            given = binding.get_outputs_as_ortvaluevector()
+            # The engine writes the next outputs into the same memory.
+            values = [given[i].numpy().copy() for i in range(len(self._outputs))]
         except Exception as error:
             raise base.run_error(self._device, error) from error
         self._now = 1 - self._now
