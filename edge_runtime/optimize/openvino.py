@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_runtime.backends import openvino as engine
 from edge_runtime.backends.base import Session
+from edge_runtime.backends.openvino_engine import read, without_telemetry
 from edge_runtime.errors import ArtifactError, EdgeError, EngineMissingError, InputError
 from edge_runtime.optimize.quantization import Control, Counted, Nodes, Progress, Quantization, choose, written
 from edge_runtime.values import Tensors
@@ -49,7 +50,7 @@ def convert(
     """Write an ONNX file as fp32 IR; a `Quantizer` that quantizes nothing."""
     progress(0, 1)
     with written(target) as fresh:
-        _save(engine.read(source), fresh)
+        _save(read(source), fresh)
     progress(1, 1)
     return Nodes(())
 
@@ -71,7 +72,7 @@ def quantize(
     steps = len(calibration) + 2
     progress(0, steps)
     with written(target) as fresh:
-        model = engine.read(source)
+        model = read(source)
         weighted = {node.get_friendly_name(): OPERATORS.get(node.get_type_name()) for node in model.get_ordered_ops()}
         wanted = set(quantization.operators) | ({"MatMul"} if "Gemm" in quantization.operators else set())
         known = {name.removesuffix(_PART): name for name, operator in weighted.items() if operator in wanted}
@@ -85,7 +86,7 @@ def quantize(
 
 def _package() -> Any:
     try:
-        with engine.without_telemetry():
+        with without_telemetry():
             import nncf
     except ImportError as error:
         raise EngineMissingError(
@@ -115,7 +116,7 @@ def _quantized(
             if control is None or control.score(_session(plain, control)) >= control.least:
                 return plain
             return nncf.quantize_with_accuracy_control(
-                engine.read(source),
+                read(source),
                 data,
                 nncf.Dataset(seen),
                 _validation(control),
