@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand
+from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, write
 from edge_runtime.engines import in_order
 from edge_runtime.profile import CACHE, PROFILE, Tuned, load, save
 
@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
         metavar="TIME",
         help="to load a candidate and run it (default: 120s)",
     )
+    tune.add_argument("--report", type=Path, metavar="FILE.html", help="write one self-contained page")
     tune.add_argument("--json", action="store_true", help="print JSON")
     _add_profile(tune)
     tune.set_defaults(command=_tune)
@@ -85,7 +86,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     from edge_runtime import backends
     from edge_runtime.bench.process import Limits
     from edge_runtime.objective import Objective
-    from edge_runtime.tuning import compiled
+    from edge_runtime.tuning import compiled, page
     from edge_runtime.tuning.meters import meter
     from edge_runtime.tuning.tournament import tune
     from edge_runtime.tuning.words import explain
@@ -113,6 +114,8 @@ def _tune(arguments: argparse.Namespace) -> int:
         outcomes.append((tuned, kept))
         if not arguments.json:
             print("\n".join(explain(tuned)), f"{kept[:1].upper()}{kept[1:]}.", "", sep="\n")
+    if arguments.report is not None:
+        write(arguments.report, page.render([tuned for tuned, _ in outcomes]))
     if arguments.json:
         print(json.dumps([{**msgspec.to_builtins(tuned), "compiled": kept} for tuned, kept in outcomes], indent=2))
     else:
