@@ -11,15 +11,16 @@ from edge_runtime.bench.units import duration, size
 from edge_runtime.profile import Measurement, Tuned
 
 _HOW = (
-    "Every variant of a model ran on every engine found here, each way in a process of its own, after its outputs were held "
-    "against the model's golden samples. Those near the leader were tried with every setting of their engine. In each round "
-    "each contender had its turn, in a random order, so that a change of the machine's clock meets all alike; the slower half "
-    "left until the leader was ahead beyond the noise. Of a tie the one that takes less CPU time won. The winner was then "
-    "measured again, beside the best engine with its own settings, and won only if it did not lose there."
+    "Every variant of a model ran on every engine found here, each way in a process of its own, after its outputs "
+    "were held against the model's golden samples. Those near the leader were tried with every setting of their "
+    "engine. In each round each contender had its turn, in a random order, so that a change of the machine's "
+    "clock meets all alike; the slower half left until the leader was ahead beyond the noise. Of a tie the one "
+    "that takes less CPU time won. The winner was then measured again, beside the best engine with its own "
+    "settings, and won only if it did not lose there."
 )
 _BARS = (
-    "A bar ends at the median of the warm runs; on the whisker, the short stroke is p95 and the long one p99. The winner is "
-    "on top."
+    "A bar ends at the median of the warm runs; on the whisker, the short stroke is p95 and the long one p99. The "
+    "winner is on top."
 )
 
 
@@ -69,8 +70,8 @@ def _table(finalists: Sequence[Measurement]) -> Table:
         for m in finalists
     )  # fmt: skip
     caption = (
-        "CPU: processor time of one inference at a fixed rate, gaps included, of those that tied. p95 busy: beside a neighbour "
-        "that keeps one core busy, of the winner and the best engine with its own settings."
+        "CPU: processor time of one inference at a fixed rate, gaps included, of those that tied. p95 busy: "
+        "beside a neighbour that keeps one core busy, of the winner and the best engine with its own settings."
     )
     return Table(head, rows, "lrrrrrrrr", caption)
 
