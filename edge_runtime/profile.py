@@ -32,6 +32,9 @@ class Candidate(msgspec.Struct, frozen=True):
     device: Device
     settings: Settings = Settings()
 
+    def __hash__(self) -> int:  # a variant holds dicts
+        return hash((self.variant.name, self.device, self.settings))
+
     def __str__(self) -> str:
         return f"{self.variant.name} on {self.device} {self.settings}".rstrip()
 
@@ -53,9 +56,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def changes(self, now: Key) -> tuple[str, ...]:
         """What differs from another key, in words; () where the measurement still holds."""
         differing = [name for name in self.__struct_fields__ if getattr(self, name) != getattr(now, name)]
-        return tuple(
-            f"{_WORDS[name]} {_shown(getattr(self, name))} then, {_shown(getattr(now, name))} now" for name in differing
-        )
+        return tuple(f"{_WORDS[n]} {_shown(getattr(self, n))}, now {_shown(getattr(now, n))}" for n in differing)
 
     @property
     def digest(self) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
-from edge_runtime.bench.process import Worker, request_of
 
+from edge_runtime.bench.process import Worker, request_of
 from edge_runtime.bench.statistics import Ratio
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Variant
@@ -98,8 +98,9 @@ def meet(bundle: Bundle, winner: Candidate, *, rounds: int, busy_rounds: int) ->
             p50, p95 = (ratio(other.rounds, mine.rounds, share) for share in (0.5, 0.95))
             against.append(Against(backend, p50, p95, busy))
         assert mine.started is not None  # noqa: S101  (it is alive)
+        median, high = (float(np.quantile(mine.seconds, share)) for share in (0.5, 0.95))
         return Met(
-            str(winner), *np.quantile(mine.seconds, (0.5, 0.95)).tolist(), mine.started.distance,
+            str(winner), median, high, mine.started.distance,
             winner.variant.tolerance, tuple(against), {lost.candidate: lost.why for lost in contest.lost},
         )  # fmt: skip
 

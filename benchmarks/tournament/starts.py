@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from edge_runtime.bench.process import Worker, request_of
 
 from benchmarks.tournament.rivals import DEFAULTS
+from edge_runtime.bench.process import Worker, request_of
 from edge_runtime.bench.statistics import Ratio, paired_ratio
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Candidate, compiled
@@ -34,7 +34,8 @@ def start(bundle: Bundle, winner: Candidate, tuned: Tuned, caches: Path, *, repe
     kept = keep(bundle, winner, tuned.winner.key, caches)
     cache = compiled(caches, tuned.winner)
     plain = msgspec.structs.replace(winner, settings=Settings())
-    ours, raw = [], []
+    ours: list[float] = []
+    raw: list[float] = []
     for repeat in range(repeats + 1):  # the first only warms the page cache
         for times, worker in (
             (ours, Worker(request_of(bundle, winner, cache=cache))),

@@ -151,8 +151,7 @@ class Contest:
         contender.rounds.append(seconds)
         contender.cpu.append(turn.cpu * 1e-9 / len(seconds))
         if meter is not None and before is not None:
-            spent = meter.joules(before, sum(seconds), turn.cpu * 1e-9)
-            contender.joules.append(spent / len(seconds))
+            contender.joules.append(meter.joules(before, turn.cpu * 1e-9) / len(seconds))
 
     def pace(self, who: Iterable[Candidate]) -> None:
         """Measure the CPU time of an inference at a fixed rate, of those that are still there."""

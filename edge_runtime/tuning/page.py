@@ -61,7 +61,7 @@ def _bar(m: Measurement, number: int) -> Bar:
 
 def _table(finalists: Sequence[Measurement]) -> Table:
     head = ("Finalist", "p50", "p95", "p99", "CPU", "p95 busy", "Load", "Memory", "Runs")
-    rows = tuple(
+    rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (
             Cell(m.name, "", m.key.engine), *(duration(m.at(share)) for share in (0.5, 0.95, 0.99)),
             "-" if m.cpu is None else duration(m.cpu), "-" if not m.busy else duration(m.busy[95]),

@@ -80,11 +80,12 @@ def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progr
     baseline = contest.best(plain)
     winner = _confirm(contest, winner, baseline)
     progress("beside a busy neighbour", 0.95)
-    contest.crowd([winner, baseline], contest.effort.crowded)
-    if winner not in contest.alive:
-        raise contest.nobody()
+    contest.crowd(list(dict.fromkeys((winner, baseline))), contest.effort.crowded)
     names = {contender.name: candidate for candidate, contender in contest.alive.items()}
-    return Held(winner, baseline, tuple(names[row.name] for row in standing if row.name in names))
+    order = [names[row.name] for row in standing if row.name in names]
+    if not order:
+        raise contest.nobody()
+    return Held(winner if winner in contest.alive else order[0], baseline, tuple(order))
 
 
 def _open(contest: Contest, plain: Sequence[Candidate], progress: Progress) -> list[Candidate]:
