@@ -164,7 +164,7 @@ class Properties:
     """An engine's devices with a driver that tells its version, with none, and with one that fails to."""
 
     def get_property(self, device: str, name: str) -> object:
-        told = {
+        told: dict[str, dict[str, object]] = {
             "NPU": {"SUPPORTED_PROPERTIES": {"NPU_DRIVER_VERSION": "RO"}, "NPU_DRIVER_VERSION": 1688},
             "CPU": {"SUPPORTED_PROPERTIES": {"NUM_STREAMS": "RW"}},
             "GPU.0": {"SUPPORTED_PROPERTIES": {"GPU_DRIVER_VERSION": "RO"}},
