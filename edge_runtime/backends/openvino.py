@@ -10,11 +10,14 @@ import msgspec
 
 from edge_runtime.backends import base
 from edge_runtime.backends import openvino_engine as engine
+from edge_runtime.backends.openvino_engine import read, without_telemetry
 from edge_runtime.backends.openvino_session import OpenvinoSession, Program, Row, Rows
 from edge_runtime.backends.openvino_state import ResidentStream, check_stream, make_stateful
 from edge_runtime.errors import ArtifactError, BackendError, DeviceMissingError, EngineMissingError
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Device, Settings
+
+__all__ = ["BACKEND", "OpenvinoBackend", "read", "session_of", "without_telemetry"]
 
 DTYPES = {
     "boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16",
@@ -103,7 +106,7 @@ class Making(msgspec.Struct, frozen=True):
 
     def read(self) -> Any:
         """The engine's form of the artifact, not compiled."""
-        model = engine.read(self.artifact)
+        model = read(self.artifact)
         if model.get_variables():
             raise ArtifactError(
                 f"{self.artifact.name} hides its state inside; export it with the state as inputs and outputs"

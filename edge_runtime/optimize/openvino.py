@@ -15,7 +15,6 @@ from typing import Any
 
 from edge_runtime.backends import openvino as engine
 from edge_runtime.backends.base import Session
-from edge_runtime.backends.openvino_engine import read, without_telemetry
 from edge_runtime.errors import ArtifactError, EdgeError, EngineMissingError, InputError
 from edge_runtime.optimize.quantization import Control, Counted, Nodes, Progress, Quantization, choose, written
 from edge_runtime.values import Tensors
@@ -50,7 +49,7 @@ def convert(
     """Write an ONNX file as fp32 IR; a `Quantizer` that quantizes nothing."""
     progress(0, 1)
     with written(target) as fresh:
-        _save(read(source), fresh)
+        _save(engine.read(source), fresh)
     progress(1, 1)
     return Nodes(())
 
@@ -72,7 +71,7 @@ def quantize(
     steps = len(calibration) + 2
     progress(0, steps)
     with written(target) as fresh:
-        model = read(source)
+        model = engine.read(source)
         weighted = {node.get_friendly_name(): OPERATORS.get(node.get_type_name()) for node in model.get_ordered_ops()}
         wanted = set(quantization.operators) | ({"MatMul"} if "Gemm" in quantization.operators else set())
         known = {name.removesuffix(_PART): name for name, operator in weighted.items() if operator in wanted}
@@ -86,7 +85,7 @@ def quantize(
 
 def _package() -> Any:
     try:
-        with without_telemetry():
+        with engine.without_telemetry():
             import nncf
     except ImportError as error:
         raise EngineMissingError(
@@ -116,7 +115,7 @@ def _quantized(
             if control is None or control.score(_session(plain, control)) >= control.least:
                 return plain
             return nncf.quantize_with_accuracy_control(
-                read(source),
+                engine.read(source),
                 data,
                 nncf.Dataset(seen),
                 _validation(control),
