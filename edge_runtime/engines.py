@@ -143,15 +143,16 @@ def compiled(caches: Path | None, measured: Measurement | None) -> Path | None:
 def in_order(manifest: Manifest, profile: Profile, device: str | None = None) -> Iterator[Turn]:
     """The candidates in the order to try them, each with the reason in words.
 
-    Measured ones come first, as the profile ranks them: those whose key still holds, then those that were good before
-    something changed. Then come those that were never measured here, in the manifest's order. An engine is looked at only
-    when its turn comes: importing one takes longer than many models take to load.
+    Measured ones come first: the tournament's winner, whatever has changed since, for it was good; then, as the profile
+    ranks them, those whose key still holds, and those measured before something changed. Then come those that were never
+    measured here, in the manifest's order. An engine is looked at only when its turn comes: importing one takes longer than
+    many models take to load.
     """
     ranked, here = profile.ranked(manifest), host() if profile.measurements or profile.tuned else None
     tried: set[Candidate] = set()
     if here is not None:
         known = [turn for m in ranked for turn in _measured(manifest, profile, m, here, device)]
-        for turn in (*(t for t in known if not t.stale), *(t for t in known if t.stale)):
+        for turn in sorted(known, key=lambda turn: (not _chosen(manifest, profile, turn.measured), bool(turn.stale))):
             if turn.candidate not in tried:
                 tried.add(turn.candidate)
                 yield turn
@@ -177,9 +178,14 @@ def _measured(
             yield Turn(candidate, _reason(manifest, profile, measured, stale), stale, measured)
 
 
+def _chosen(manifest: Manifest, profile: Profile, measured: Measurement | None) -> bool:
+    choice = profile.choice(manifest.name, manifest.version)
+    return choice is not None and choice.winner == measured
+
+
 def _reason(manifest: Manifest, profile: Profile, measured: Measurement, stale: tuple[str, ...]) -> str:
     choice = profile.choice(manifest.name, manifest.version)
-    if choice is not None and choice.winner == measured:
+    if choice is not None and _chosen(manifest, profile, measured):
         figure = f"p95 {measured.at(0.95) * 1e3:.2f} ms"
         reason = f"tuned for {choice.objective}: the best of {1 + len(choice.runners_up) + len(choice.lost)} here, {figure}"
     elif choice is not None:

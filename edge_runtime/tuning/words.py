@@ -18,7 +18,7 @@ def verdict(contest: Contest, winner: Contender, baseline: Contender | None) -> 
     text = f"{winner.name}: {contest.objective.metric} {_figure(contest, winner)}"
     if baseline is not None and baseline is not winner:
         gap = ratio(baseline.figures(contest.objective), winner.figures(contest.objective), share)
-        text += f", {_lead(gap)} {baseline.name}, the best with its engine left alone"
+        text += f", {_lead(gap)} {baseline.name}, the best with its backend's own settings"
     if winner.paced_cpu is not None and winner.rate is not None:
         text += f"; {duration(winner.paced_cpu)} of CPU time each at {winner.rate:.0f}/s"
     return text

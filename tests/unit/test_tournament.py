@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
-from edge_runtime.bench.process import Started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.bench.measure import Turn
+from edge_runtime.bench.process import Started
 from edge_runtime.bench.report import ColdStart
 from edge_runtime.errors import InputError, RunError
 from edge_runtime.objective import Objective
