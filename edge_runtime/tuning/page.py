@@ -32,7 +32,7 @@ def render(tuned: Sequence[Tuned]) -> str:
     sections = (*map(_section, tuned), Section("How it was decided", _HOW))
     engines = sorted({t.winner.key.backend for t in tuned})
     lead = (
-        f"{_upper(tuned[0].verdict)}." if len(tuned) == 1
+        f"The best: {tuned[0].verdict}." if len(tuned) == 1
         else f"{len(tuned)} models, each on the engine that was measured best for it here: {', '.join(engines)}."
     )  # fmt: skip
     return page("Edge Runtime tournament", lead, sections, headlines=headlines, footer=f"measured {tuned[-1].date}")
@@ -51,7 +51,7 @@ def _section(tuned: Tuned) -> Section:
         lost = tuple((Cell(row.candidate), row.why) for row in reversed(tuned.lost))
         blocks.append(Table(("Lost", "Why"), lost, "ll", "In the order in which they left, the last first."))
     count = len(finalists) + len(tuned.lost)
-    text = f"{_upper(tuned.verdict)}.\n\nLooked for: {tuned.objective}. {count} candidates, {tuned.seconds:.0f} s."
+    text = f"The best: {tuned.verdict}.\n\nLooked for: {tuned.objective}. {count} candidates, {tuned.seconds:.0f} s."
     return Section(f"{tuned.model} {tuned.version}", text, tuple(blocks))
 
 
@@ -74,7 +74,3 @@ def _table(finalists: Sequence[Measurement]) -> Table:
         "beside a neighbour that keeps one core busy, of the winner and the best engine with its own settings."
     )
     return Table(head, rows, "lrrrrrrrr", caption)
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

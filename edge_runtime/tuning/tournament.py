@@ -20,7 +20,7 @@ from edge_runtime.bench.energy import Meter
 from edge_runtime.bench.process import Limits, Worker, request_of
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Candidate, candidates, no_candidate, retuned
-from edge_runtime.host import Host, host, usable_cores
+from edge_runtime.host import Host, host, memory_available, usable_cores
 from edge_runtime.objective import Objective
 from edge_runtime.profile import Measurement, Tuned, distribution, key_of
 from edge_runtime.tuning.contest import Contender, Contest, Open
@@ -51,11 +51,18 @@ def tune(
     plain = candidates(bundle.manifest, found)
     if not plain:
         raise no_candidate(bundle.manifest, None)
+    limits = _limited(limits)
     start = open or (lambda candidate: Worker(request_of(bundle, candidate, seed=seed), limits))
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
     with Contest(start, objective, effort, meter, seed) as contest:
         held = hold(contest, plain, lambda c: retuned(bundle.manifest, c, usable_cores(here)), progress)
         return _outcome(bundle, contest, held, here, date, time.monotonic() - began)
+
+
+def _limited(limits: Limits) -> Limits:
+    """With a limit on memory in any case: a candidate that leaks must not take the machine down."""
+    free = memory_available()
+    return limits if limits.memory is not None or free is None else msgspec.structs.replace(limits, memory=int(0.8 * free))
 
 
 class Held(msgspec.Struct, frozen=True):

@@ -16,12 +16,13 @@ import pytest
 
 from benchmarks.tiny import SHAPE, onnx_add, tiny_bundle
 from edge_runtime import Runtime
+from edge_runtime.bench.process import COMMAND, Limits, Worker, request_of
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import MANIFEST, File, Variant, encode
 from edge_runtime.bundles.store import Store
-from edge_runtime.engines import in_order, open_best
+from edge_runtime.engines import Candidate, in_order, open_best
 from edge_runtime.errors import InputError, RunError
 from edge_runtime.host import host
 from edge_runtime.profile import CACHE, PROFILE, Profile, Tuned, load, save
@@ -203,6 +204,26 @@ def test_a_cache_that_cannot_be_written_is_told_and_costs_nothing_else(
     (tmp_path / "file").write_text("not a folder")
     candidate = next(iter(in_order(bundle.manifest, Profile()))).candidate
     assert "could not be kept" in compiled.keep(bundle, candidate, tuned.winner.key, tmp_path / "file" / CACHE)
+
+
+def test_candidates_that_crash_hang_and_leak_lose_and_the_others_go_on(bundle: Bundle) -> None:
+    """Real processes: one is killed by a segmentation fault, one spins for ever, one eats memory; the right one wins."""
+    acts = iter(
+        ("ctypes.string_at(0)", "\nwhile True: pass", "hoard = []\nwhile True: hoard.append(bytearray(b'x') * 10**7)")
+    )
+    limits = Limits(start=2.0, slack=2.0, memory=400_000_000)
+
+    def open(candidate: Candidate) -> Worker:
+        act = None if candidate.device.backend == "tflite" else next(acts, None)
+        command = COMMAND if act is None else (sys.executable, "-c", f"import ctypes, sys\nsys.stdin.readline()\n{act}")
+        return Worker(request_of(bundle, candidate), limits, command)
+
+    outcome = tune(bundle, effort=SHORT, open=open)
+    why = " ".join(lost.why for lost in outcome.lost)
+    assert "SIGSEGV" in why
+    assert "took more than 2 s" in why
+    assert "over the limit of 400 MB" in why
+    assert outcome.winner.variant in ("fp32-onnx", "fp32-tflite")
 
 
 def test_when_every_candidate_is_wrong_there_is_no_choice(tmp_path: Path, bundle: Bundle) -> None:
