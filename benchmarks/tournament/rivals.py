@@ -37,6 +37,8 @@ class Against(msgspec.Struct, frozen=True):
     p95: Ratio
     busy: Ratio | None
     """Of the p95 beside a busy neighbour."""
+    distance: float | None
+    """Its outputs from the golden ones: left alone, an engine may compute fp32 in bf16."""
 
 
 class Met(msgspec.Struct, frozen=True):
@@ -72,6 +74,7 @@ def default(bundle: Bundle, backend: str) -> tuple[Candidate, Callable[[], Worke
     if variant is None:
         return None
     request = request_of(bundle, Candidate(variant, Device(backend, "CPU")))
+    request = msgspec.structs.replace(request, tolerance=None)  # left alone, an engine may compute fp32 in bf16
     return Candidate(variant, Device(f"{ENGINES[backend][0]} left alone", "CPU")), lambda: Worker(request, command=DEFAULTS)
 
 
@@ -96,7 +99,8 @@ def meet(bundle: Bundle, winner: Candidate, *, rounds: int, busy_rounds: int) ->
                 continue
             busy = ratio(other.busy, mine.busy, 0.95) if other.busy else None
             p50, p95 = (ratio(other.rounds, mine.rounds, share) for share in (0.5, 0.95))
-            against.append(Against(backend, p50, p95, busy))
+            distance = None if other.started is None else other.started.distance
+            against.append(Against(backend, p50, p95, busy, distance))
         assert mine.started is not None  # noqa: S101  (it is alive)
         median, high = (float(np.quantile(mine.seconds, share)) for share in (0.5, 0.95))
         return Met(

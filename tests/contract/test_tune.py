@@ -208,9 +208,8 @@ def test_a_cache_that_cannot_be_written_is_told_and_costs_nothing_else(
 
 def test_candidates_that_crash_hang_and_leak_lose_and_the_others_go_on(bundle: Bundle) -> None:
     """Real processes: one is killed by a segmentation fault, one spins for ever, one eats memory; the right one wins."""
-    acts = iter(
-        ("ctypes.string_at(0)", "\nwhile True: pass", "hoard = []\nwhile True: hoard.append(bytearray(b'x') * 10**7)")
-    )
+    eats = "hoard = []\nwhile True: hoard.append(bytearray(b'x') * 10**7)"
+    acts = iter(("ctypes.string_at(0)", "while True: pass", eats))
     limits = Limits(start=2.0, slack=2.0, memory=400_000_000)
 
     def open(candidate: Candidate) -> Worker:
