@@ -41,7 +41,5 @@ def test_it_takes_no_settings(tmp_path: Path) -> None:
     request = request_of(bundle, Candidate(bundle.manifest.variants[0], Device("onnx", "CPU"), Settings(threads=1)))
     with Worker(request, command=DEFAULTS) as worker, pytest.raises(RunError, match="left alone has no settings"):
         worker.started()
-    with Worker(
-        msgspec.structs.replace(request, settings=Settings()), command=(sys.executable, "-m", "benchmarks.defaults")
-    ) as w:
+    with Worker(msgspec.structs.replace(request, settings=Settings()), command=DEFAULTS) as w:
         assert w.started().device.name == "CPU"
