@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import msgspec
-from edge_runtime.bench.process import Worker, request_of
 
 from edge_runtime import backends
+from edge_runtime.bench.process import Worker, request_of
 from edge_runtime.bench.statistics import Ratio
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Candidate, tunings
