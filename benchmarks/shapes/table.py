@@ -32,7 +32,7 @@ def _one(source: TensorSpec, *out: int) -> Signature:
     return Signature((source,), (_floats("y", *out),))
 
 
-_TOKENS = TensorSpec("tokens", "int64", (1, 64))
+_TOKENS = TensorSpec("tokens", "int32", (1, 64))
 
 SHAPES = (
     Shape("tiny_cnn", "a convolution and two dense layers, 28x28", _one(_floats("x", 1, 1, 28, 28), 1, 10)),

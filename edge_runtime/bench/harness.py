@@ -92,7 +92,7 @@ def _bench_model(
     progress: Progress,
 ) -> list[Entry]:  # fmt: skip
     manifest = bundle.manifest
-    inputs = _inputs(bundle, seed)
+    inputs = inputs_of(bundle, seed)
     entries: list[Entry] = []
     cases: dict[str, int] = {}
     with ExitStack() as opened:
@@ -138,7 +138,7 @@ def _check_room(largest: int) -> None:
         )
 
 
-def _inputs(bundle: Bundle, seed: int) -> dict[str, Array]:
+def inputs_of(bundle: Bundle, seed: int) -> dict[str, Array]:
     """The first golden sample, without state; drawn from `seed` where there is none."""
     manifest = bundle.manifest
     specs = manifest.signature.stateless_inputs
