@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edge_runtime.bench.charts import Bar, Stack, bars, stacked
 from edge_runtime.bench.page import Block, Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
-from edge_runtime.bench.report import Entry, Report, Verdict, clipped, compare, metrics, verdict
+from edge_runtime.bench.report import Entry, Report, Verdict, clipped, metrics, side_by_side, verdict
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import CROSS, duration, times
 
@@ -154,8 +154,7 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
             for p in entry.percentiles
         ]
         ratio = Cell("1") if entry is fastest else _ratio(entry, fastest)
-        taken = sorted(entry.samples.cpu) if entry.samples is not None else []
-        cpu = duration(taken[len(taken) // 2] * 1e-9) if taken else "-"
+        cpu = "-" if entry.cpu is None else duration(entry.cpu)
         right = Cell("not stated", "muted")
         if entry.accuracy is not None:
             right = Cell(f"{entry.accuracy.value:.4g}", "", entry.accuracy.metric if mixed else "")
@@ -166,7 +165,7 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
 
 
 def _ratio(entry: Entry, fastest: Entry) -> Cell:
-    ratio = compare(entry, fastest)
+    ratio = side_by_side(entry, fastest)
     sure = ratio.low is not None and ratio.high is not None
     return Cell(times(ratio.value), "", _range(times(ratio.low or 0), times(ratio.high or 0)) if sure else "too few rounds")
 
