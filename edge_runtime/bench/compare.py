@@ -103,7 +103,14 @@ def paired(before: Report, after: Report) -> Iterator[Pair]:
 def yardsticks_fit(before: Report, after: Report) -> bool:
     """Whether both reports have measured the same yardstick beside everything."""
     names = {samples.name for report in (before, after) for samples in report.yardsticks}
-    return len(names) == 1 and all(len(report.yardsticks) == len(report.models) for report in (before, after))
+    measured = ((report, entry) for report in (before, after) for entry in report.entries if _measured(entry))
+    return len(names) == 1 and all(_beside(report, entry) for report, entry in measured)
+
+
+def _beside(report: Report, entry: Entry) -> bool:
+    """Whether the yardstick was measured in a round of this entry."""
+    yardstick, own = report.yardstick(entry), entry.samples
+    return yardstick is not None and own is not None and any(map(all, zip(own.rounds, yardstick.rounds, strict=False)))
 
 
 def figures(report: Report, entry: Entry, share: float, *, shared: bool) -> Starts:

@@ -55,7 +55,9 @@ def ratio_axis(values: Sequence[float]) -> Axis:
     for tick in sorted(inside, key=lambda t: (t not in (low, high), t not in (0.5, 0.8, 1.25, 2.0), abs(places[t] - 50))):
         if all(abs(places[tick] - places[other]) >= 10 for other in kept):
             kept.append(tick)
-    return Axis(low, high, True, tuple(sorted(kept)), 1.0, CROSS)
+    ticks = sorted(kept)
+    odd = ticks.index(1.0) % 2  # a phone shows every other figure: 1 is to be one of them
+    return Axis(low, high, True, tuple(ticks[odd:]), 1.0, CROSS)
 
 
 def _row(row: Branch, scale: Axis) -> str:

@@ -9,7 +9,7 @@ from edge_runtime.bench.report import Entry, Report, clipped, metrics, verdict
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import duration, size
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$]|^[#+=-]|^\d+(?=[.)]))")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$]|^[#+=-]|^\d+(?=[.)](?:\s|$)))")
 
 
 def render(report: Report) -> str:

@@ -1,14 +1,30 @@
-"""Several reports of the same bundles, each measured in fresh processes, as one. Pure."""
+"""Several reports of the same bundles, each measured in fresh processes, as one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from edge_runtime.bench.measure import Samples
 from edge_runtime.bench.report import ColdStart, Entry, Report
 from edge_runtime.bench.statistics import doubts, percentiles
+
+Progress = Callable[[str, float], Any]
+
+
+def repeated(measure: Callable[[Progress], Report], times: int, progress: Progress) -> Report:
+    """What `measure` finds in so many turns, as one report. It is handed whom to tell of its progress."""
+    reports = []
+    for number in range(times):
+
+        def tell(what: str, share: float, before: int = number) -> None:
+            turn = f"{before + 1} of {times}, " if times > 1 else ""
+            progress(f"{turn}{what}", (before + share) / times)
+
+        reports.append(measure(tell))
+    return joined(reports)
 
 
 def joined(reports: Sequence[Report]) -> Report:

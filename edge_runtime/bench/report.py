@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -231,7 +231,7 @@ def as_text(report: Report) -> str:
         notes += [f"  accuracy of {model[0]}: {metric}" for metric in metrics(entries)]
         notes += [f"  {entry.model} {entry.label} FAILED: {clipped(entry.error)}" for entry in entries if entry.error]
     verdicts = [verdict(report, model).text for model in report.models]
-    return "\n".join([*_columns(head, rows), *notes, "", *verdicts])
+    return "\n".join([*columns(head, rows, range(2, len(head))), *notes, "", *verdicts])
 
 
 def metrics(entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -252,10 +252,9 @@ def _row(entry: Entry) -> tuple[str, ...]:
     return (f"{entry.model} {entry.version}", entry.label, *latencies, *started, accuracy)
 
 
-def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Text to the left, figures to the right."""
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Container[int]) -> list[str]:
+    """A table's lines: text to the left, and to the right in the columns of `figures`."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    figures = range(2, len(head))
     return [
         "  ".join(
             c.rjust(w) if i in figures else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))

@@ -26,7 +26,7 @@ PICTURE = (480, 640, 3)
 BYTES = 16_384
 
 
-def around(bundle: Bundle, session: Session, *, seed: int = 0) -> tuple[float, float] | None:
+def around(bundle: Bundle, session: Session, *, seed: int = 0, times: int = TIMES) -> tuple[float, float] | None:
     """Median seconds of processing before and after one inference, in this process, on made-up data of a usual size; None
     for a bundle without processing. What makes many calls of one is divided by them. Raises what processing or a run
     raises."""
@@ -38,8 +38,8 @@ def around(bundle: Bundle, session: Session, *, seed: int = 0) -> tuple[float, f
     calls = processor.before(raw)
     run: Callable[[Tensors], Tensors] = session.stream().run if session.signature.recurrent else session.run
     outputs = [run(call) for call in calls]
-    prepare = _median(lambda: processor.before(raw))
-    answer = _median(lambda: processor.after(raw, calls, outputs))
+    prepare = _median(lambda: processor.before(raw), times)
+    answer = _median(lambda: processor.after(raw, calls, outputs), times)
     return prepare / len(calls), answer / len(calls)
 
 
@@ -77,10 +77,10 @@ def made_up(processing: Processing, signature: Signature, seed: int = 0) -> Raw:
             return 0
 
 
-def _median(part: Callable[[], object]) -> float:
+def _median(part: Callable[[], object], times: int) -> float:
     part()
     taken, began = list[float](), time.perf_counter()
-    while len(taken) < TIMES and time.perf_counter() - began < SECONDS:
+    while len(taken) < times and time.perf_counter() - began < SECONDS:
         start = time.perf_counter()
         part()
         taken.append(time.perf_counter() - start)
