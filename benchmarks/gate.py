@@ -17,13 +17,14 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import msgspec
-from edge_runtime.bench.process import Worker, request_of
 
 from benchmarks.convention import Options, Outcome, at_most, main
 from edge_runtime import backends
 from edge_runtime.bench.fingerprint import Fingerprint, fingerprint
 from edge_runtime.bench.gate import Decision, gate
-from edge_runtime.bench.measure import Case, Samples, WarmUp, called, measure
+from edge_runtime.bench.harness import case
+from edge_runtime.bench.measure import Samples, WarmUp, called, measure
+from edge_runtime.bench.process import Worker, request_of
 from edge_runtime.bench.repeat import joined
 from edge_runtime.bench.report import Entry, Protocol, Report
 from edge_runtime.bench.statistics import percentiles
@@ -91,7 +92,7 @@ def _measured(ways: Sequence[Way], machine: Fingerprint) -> Report:
         workers = [stack.enter_context(Worker(request_of(bundle, candidate))) for bundle, candidate in ways]
         for worker in workers:
             worker.started()
-        cases = [Case(str(number), worker.turn) for number, worker in enumerate(workers)]
+        cases = [case(str(number), worker) for number, worker in enumerate(workers)]
         *taken, beside = measure([*cases, called(NAME, yardstick())], runs=100_000, seconds=SECONDS, warmup=WARMUP)
     return Report(
         date=datetime.now(UTC).isoformat(timespec="seconds"), command="python -m benchmarks.gate", fingerprint=machine,

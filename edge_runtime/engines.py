@@ -20,7 +20,17 @@ from edge_runtime.host import Host, host, usable_cores
 from edge_runtime.profile import Candidate, Measurement, Profile, key_of
 from edge_runtime.values import Device, Settings
 
-__all__ = ["Candidate", "Loaded", "candidates", "in_order", "open_best", "open_candidate", "open_variant", "tunings"]
+__all__ = [
+    "Candidate",
+    "Loaded",
+    "candidates",
+    "in_order",
+    "open_best",
+    "open_candidate",
+    "open_variant",
+    "retuned",
+    "tunings",
+]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -32,6 +42,8 @@ class Loaded(msgspec.Struct, frozen=True):
     reason: str
     stale: tuple[str, ...] = ()
     """What has changed since the choice was measured, in words. () where it still holds, or nothing was measured."""
+    meanwhile: str = ""
+    """The candidate that is being compiled while this one serves; "" where this is the one to stay."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -57,14 +69,16 @@ def candidates(manifest: Manifest, devices: Iterable[Device]) -> tuple[Candidate
 def tunings(manifest: Manifest, devices: Iterable[Device], here: Host | None = None) -> tuple[Candidate, ...]:
     """`candidates`, each with every settings that its backend takes to be worth measuring here; those with its own settings
     come first."""
-    cores = usable_cores(here or host())
-    plain = candidates(manifest, devices)
-    others = (
-        Candidate(c.variant, c.device, settings)
-        for c in plain
-        for settings in backends.backend(c.device.backend).tunings(c.device, cores, manifest.signature, manifest.sizes)
-    )
-    return tuple(dict.fromkeys((*plain, *others)))
+    plain, cores = candidates(manifest, devices), usable_cores(here or host())
+    return tuple(dict.fromkeys((*plain, *(other for c in plain for other in retuned(manifest, c, cores)))))
+
+
+def retuned(manifest: Manifest, candidate: Candidate, cores: int) -> tuple[Candidate, ...]:
+    """The candidate's variant on its device, with every settings that its backend takes to be worth measuring for `cores`
+    threads that can really run at once."""
+    variant, device = candidate.variant, candidate.device
+    settings = backends.backend(device.backend).tunings(device, cores, manifest.signature, manifest.sizes)
+    return tuple(Candidate(variant, device, one) for one in settings)
 
 
 def open_candidate(bundle: Bundle, candidate: Candidate, cache: Path | None = None) -> Session:
@@ -117,7 +131,7 @@ def open_best(
         else:
             passed_over = "".join(f"; {c} failed: {error}" for c, error in failed)
             return Loaded(bundle, turn.candidate, session, turn.reason + passed_over, turn.stale)
-    raise failed[0][1] if failed else _no_candidate(bundle.manifest, device)
+    raise failed[0][1] if failed else no_candidate(bundle.manifest, device)
 
 
 def compiled(caches: Path | None, measured: Measurement | None) -> Path | None:
@@ -129,15 +143,16 @@ def compiled(caches: Path | None, measured: Measurement | None) -> Path | None:
 def in_order(manifest: Manifest, profile: Profile, device: str | None = None) -> Iterator[Turn]:
     """The candidates in the order to try them, each with the reason in words.
 
-    Measured ones come first, as the profile ranks them: those whose key still holds, then those that were good before
-    something changed. Then come those that were never measured here, in the manifest's order. An engine is looked at only
-    when its turn comes: importing one takes longer than many models take to load.
+    Measured ones come first: the tournament's winner, whatever has changed since, for it was good; then, as the profile
+    ranks them, those whose key still holds, and those measured before something changed. Then come those that were never
+    measured here, in the manifest's order. An engine is looked at only when its turn comes: importing one takes longer than
+    many models take to load.
     """
     ranked, here = profile.ranked(manifest), host() if profile.measurements or profile.tuned else None
     tried: set[Candidate] = set()
     if here is not None:
         known = [turn for m in ranked for turn in _measured(manifest, profile, m, here, device)]
-        for turn in (*(t for t in known if not t.stale), *(t for t in known if t.stale)):
+        for turn in sorted(known, key=lambda turn: (not _chosen(manifest, profile, turn.measured), bool(turn.stale))):
             if turn.candidate not in tried:
                 tried.add(turn.candidate)
                 yield turn
@@ -163,9 +178,14 @@ def _measured(
             yield Turn(candidate, _reason(manifest, profile, measured, stale), stale, measured)
 
 
+def _chosen(manifest: Manifest, profile: Profile, measured: Measurement | None) -> bool:
+    choice = profile.choice(manifest.name, manifest.version)
+    return choice is not None and choice.winner == measured
+
+
 def _reason(manifest: Manifest, profile: Profile, measured: Measurement, stale: tuple[str, ...]) -> str:
     choice = profile.choice(manifest.name, manifest.version)
-    if choice is not None and choice.winner == measured:
+    if choice is not None and _chosen(manifest, profile, measured):
         figure = f"p95 {measured.at(0.95) * 1e3:.2f} ms"
         reason = f"tuned for {choice.objective}: the best of {1 + len(choice.runners_up) + len(choice.lost)} here, {figure}"
     elif choice is not None:
@@ -180,7 +200,8 @@ def _devices(backend: str, device: str | None) -> Iterator[Device]:
         yield from (found for found in backends.backend(backend).devices() if device in (None, backend, str(found)))
 
 
-def _no_candidate(manifest: Manifest, device: str | None) -> BackendError:
+def no_candidate(manifest: Manifest, device: str | None) -> BackendError:
+    """The error of a device that has nothing to run this model on: it names what to install."""
     formats = sorted({variant.format for variant in manifest.variants})
     extras = [name for name in backends.NAMES if set(backends.backend(name).formats) & set(formats)]
     if device is not None:

@@ -47,6 +47,16 @@ def cpu_name(root: Path = Path("/")) -> str:
     return read(root / "proc/device-tree/model") or platform.processor() or platform.machine() or "unknown"
 
 
+def memory_available(root: Path = Path("/")) -> int | None:
+    """Bytes that programs can still take without the machine's swapping; None where the system does not tell."""
+    for line in (read(root / "proc/meminfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        words = value.split()
+        if key == "MemAvailable" and words and words[0].isdecimal():
+            return int(words[0]) * 1024
+    return None
+
+
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Cores' worth of time by control group, of version 2 or 1."""
     try:

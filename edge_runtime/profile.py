@@ -14,6 +14,7 @@ import msgspec
 from edge_runtime.bundles.manifest import Manifest, Variant
 from edge_runtime.errors import InputError
 from edge_runtime.host import Host
+from edge_runtime.objective import Objective
 from edge_runtime.values import Device, Settings
 
 SCHEMA = 2
@@ -30,6 +31,9 @@ class Candidate(msgspec.Struct, frozen=True):
     variant: Variant
     device: Device
     settings: Settings = Settings()
+
+    def __hash__(self) -> int:  # a variant holds dicts
+        return hash((self.variant.name, self.device, self.settings))
 
     def __str__(self) -> str:
         return f"{self.variant.name} on {self.device} {self.settings}".rstrip()
@@ -52,9 +56,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def changes(self, now: Key) -> tuple[str, ...]:
         """What differs from another key, in words; () where the measurement still holds."""
         differing = [name for name in self.__struct_fields__ if getattr(self, name) != getattr(now, name)]
-        return tuple(
-            f"{_WORDS[name]} {_shown(getattr(self, name))} then, {_shown(getattr(now, name))} now" for name in differing
-        )
+        return tuple(f"{_WORDS[n]} {_shown(getattr(self, n))}, now {_shown(getattr(now, n))}" for n in differing)
 
     @property
     def digest(self) -> str:
@@ -140,13 +142,14 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     model: str
     version: str
-    objective: str
-    """What was asked for: "p95", "cpu beside a busy neighbour"."""
+    objective: Objective
     date: str
     winner: Measurement
     runners_up: tuple[Measurement, ...] = ()
     """The best first."""
     lost: tuple[Lost, ...] = ()
+    seconds: float = 0.0
+    """How long it took."""
     verdict: str = ""
     """Why the winner won, in words, with the figures."""
 

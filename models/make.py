@@ -13,7 +13,7 @@ import msgspec
 
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
-from edge_runtime.bench.cold import seeded_inputs
+from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle

@@ -1,7 +1,7 @@
 """The engine port: what every backend offers, and the parts that are the same for all of them.
 
-A backend is one file of this folder. It imports its vendor's package when a device is listed or a model is loaded, never
-when it is itself imported, and lets none of the vendor's errors out.
+A backend is the file of its name, with parts beside it that begin with that name. It imports its vendor's package when a
+device is listed or a model is loaded, never when it is itself imported, and lets none of the vendor's errors out.
 """
 
 from __future__ import annotations
@@ -171,6 +171,22 @@ def check_settings(backend: str, device: str, settings: Settings, obeyed: Mappin
 
 
 _UNSET = {name: getattr(Settings(), name) for name in Settings.__struct_fields__}
+
+
+def refuse_stateless(signature: Signature, settings: Settings) -> None:
+    """Raise BackendError for a state that is to be kept in the engine's memory where there is none to keep."""
+    if settings.resident and not signature.state:
+        raise BackendError("resident=True: this model has no recurrent state that the engine could keep")
+
+
+def thread_counts(cores: int) -> tuple[int, ...]:
+    """The numbers of threads worth measuring: 1, 2, 4, ... and as many as there are cores."""
+    return (*(1 << power for power in range((cores - 1).bit_length())), cores)
+
+
+def few_or_all(cores: int) -> tuple[int, ...]:
+    """The least and the most threads: for a setting that is not worth measuring at each number of them."""
+    return (1,) if cores == 1 else (1, cores)
 
 
 def reconcile(artifact: Path, found: Signature, wanted: Signature | None, names: Mapping[str, str] | None) -> Signature:

@@ -61,6 +61,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The engine and its version."""
     device: str
     """Where it really ran, read back from the engine; what was asked for, when it did not load."""
+    driver: str = ""
     settings: Settings = Settings()
     inputs: str = ""
     """What it was fed: "image float32 [1, 3, 736, 512]"."""
@@ -84,9 +85,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def label(self) -> str:
         """Backend, precision, and what else tells it from its neighbours: "onnx int8", "openvino int8-onnx"."""
         device = "" if self.device == "CPU" else f" {self.device}"
-        threads = "" if self.settings.threads is None else f" {self.settings.threads}T"
+        settings = f" {self.settings}".rstrip()
         plain = self.variant == f"{self.precision}-{self.backend}"  # an engine's own format is named like it
-        return f"{self.backend} {self.precision if plain else self.variant}{device}{threads}"
+        return f"{self.backend} {self.precision if plain else self.variant}{device}{settings}"
 
     @property
     def cpu(self) -> float | None:

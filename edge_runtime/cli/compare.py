@@ -11,6 +11,7 @@ from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from edge_runtime.bench.report import Report
+    from edge_runtime.profile import Candidate
 
 
 def add(commands: Commands) -> None:
@@ -86,19 +87,21 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 def _again(baseline: Report, store: Path) -> Report:
     """What the baseline measured, measured now: the same bundles, engines and settings, for as long."""
-    from edge_runtime import backends
     from edge_runtime.bench import harness
     from edge_runtime.bench.repeat import repeated
 
     bundles = [resolve(f"{name}@{version}", store) for name, version in baseline.models]
-    wanted = {(entry.backend, entry.device) for entry in baseline.entries}
-    devices = [device for device in backends.devices() if (device.backend, device.name) in wanted]
-    settings = tuple(dict.fromkeys(entry.settings for entry in baseline.entries))
+    wanted = {(e.variant, e.backend, e.device, e.settings) for e in baseline.entries}
     found = baseline.protocol
+
+    def chosen(candidate: Candidate) -> bool:
+        device = candidate.device
+        return (candidate.variant.name, device.backend, device.name, candidate.settings) in wanted
+
     with progress_bar() as progress:
         return repeated(
             lambda tell: harness.bench(
-                bundles, devices=devices, settings=settings, runs=found.runs, seconds=found.seconds, seed=found.seed,
+                bundles, every_setting=True, chosen=chosen, runs=found.runs, seconds=found.seconds, seed=found.seed,
                 command=baseline.command, progress=tell,
             ),
             found.repeat, progress,

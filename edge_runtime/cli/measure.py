@@ -20,6 +20,7 @@ def add(commands: Commands) -> None:
     )
     bench.add_argument("--runs", type=int, default=400, help="runs of each candidate, unless its time is up (default: 400)")
     bench.add_argument("--seconds", type=seconds, default=2.0, metavar="TIME", help="time of each candidate (default: 2s)")
+    bench.add_argument("--every-setting", action="store_true", help="with all settings of each engine worth measuring")
     bench.add_argument("--device", help="only this engine, or engine and device: openvino, onnx:CPU")
     bench.add_argument("--report", type=Path, metavar="FILE.html", help="write one self-contained page")
     bench.add_argument("--json", type=Path, metavar="FILE.json", help="write all that was measured, raw values kept")
@@ -47,8 +48,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         found = repeated(
             lambda tell: harness.bench(
-                bundles, devices=chosen, runs=arguments.runs, seconds=arguments.seconds,
-                command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=tell,
+                bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs,
+                seconds=arguments.seconds, command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=tell,
             ),
             arguments.repeat, progress,
         )  # fmt: skip

@@ -1,0 +1,40 @@
+"""What the best way to run a model is best at. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from edge_runtime.errors import InputError
+
+Metric = Literal["p50", "p95", "cpu", "energy"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a tournament looks for."""
+
+    metric: Metric = "p95"
+    """The least of: a percentile of the latency, the CPU seconds of one inference, the joules of one inference."""
+    busy: bool = False
+    """Beside a neighbour that keeps one core busy."""
+    memory: int | None = None
+    """Bytes by which loading and running the model may grow the resident memory; None: no limit."""
+    watts: tuple[float, float] | None = None
+    """The device's power, idle and of one busy core, where it has no energy meter."""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise InputError(f"objective {self.metric!r} is none of {', '.join(METRICS)}")
+        if self.memory is not None and self.memory < 1:
+            raise InputError(f"a memory limit of {self.memory} bytes: give a positive number, or none")
+
+    def __str__(self) -> str:
+        limit = "" if self.memory is None else f" within {self.memory / 1e6:.0f} MB"
+        return self.metric + " beside a busy neighbour" * self.busy + limit
+
+    @property
+    def share(self) -> float:
+        """The percentile that is compared: of the latency, or of each turn's figure."""
+        return 0.95 if self.metric == "p95" else 0.5
