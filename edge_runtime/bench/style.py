@@ -40,7 +40,7 @@ svg text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
 .dot{fill:var(--c);stroke:var(--card);stroke-width:1}.miss{stroke:var(--bad);stroke-width:2.2;fill:none}
 .dot.beaten{fill:var(--card);stroke:var(--c);stroke-width:2}.dot.any{--c:var(--soft)}
 .front{fill:none;stroke:var(--ink);stroke-width:1.5;opacity:.6;vector-effect:non-scaling-stroke}
-svg text.name{fill:var(--ink);font-size:12.5px;paint-order:stroke;stroke:var(--card);stroke-width:4px}
+svg text.name{fill:var(--c);font-size:12.5px;font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px}
 .forest .grid{stroke-dasharray:none}.one{stroke:var(--ink);stroke-width:1.5;opacity:.6}
 .span{stroke:var(--m);stroke-width:3}g.good,g.bad,g.muted{fill:var(--m)}
 g.good{--m:var(--good)}g.bad{--m:var(--bad)}g.muted{--m:var(--soft)}
