@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,15 +12,17 @@ import msgspec
 from edge_runtime import backends
 from edge_runtime.bench.fingerprint import fingerprint
 from edge_runtime.bench.inputs import seeded_inputs
-from edge_runtime.bench.measure import Case, Samples, WarmUp, measure
+from edge_runtime.bench.measure import Case, Samples, WarmUp, called, measure
 from edge_runtime.bench.process import Limits, Worker, request_of
 from edge_runtime.bench.report import Entry, Protocol, Report
+from edge_runtime.bench.stages import around, stages
 from edge_runtime.bench.statistics import doubts, needed, percentiles
+from edge_runtime.bench.yardstick import NAME, yardstick
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.bundles.store import Bundle
-from edge_runtime.engines import Candidate, candidates, tunings
-from edge_runtime.errors import EngineMissingError, RunError
+from edge_runtime.engines import Candidate, candidates, open_candidate, tunings
+from edge_runtime.errors import EdgeError, EngineMissingError, RunError
 from edge_runtime.host import host, memory_available
 from edge_runtime.profile import Key, Measurement, distribution
 from edge_runtime.values import Array, Device
@@ -34,7 +36,8 @@ Progress = Callable[[str, float], Any]
 
 def bench(
     bundles: Sequence[Bundle], *,
-    devices: Iterable[Device] | None = None, every_setting: bool = False, limits: Limits = Limits(),
+    devices: Iterable[Device] | None = None, every_setting: bool = False,
+    chosen: Callable[[Candidate], bool] = lambda candidate: True, limits: Limits = Limits(),
     runs: int = RUNS, seconds: float = 2.0, warmup: WarmUp = WarmUp(), seed: int = 0, now: datetime | None = None,
     command: str = "edge-runtime bench", progress: Progress = lambda what, share: None,
 ) -> Report:  # fmt: skip
@@ -42,30 +45,35 @@ def bench(
     take to be worth measuring.
 
     Each candidate runs in a process of its own (a crash, a hang or a leak loses that candidate only), which loads it, holds
-    its outputs against the golden ones, and runs it once: cold start and memory. Those that did take turns, model by
-    model: on the bundle's first golden sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical
-    sizes; a recurrent model's state is carried from run to run. A candidate that fails is an entry with its error.
-    `devices` narrows the choice; `now` dates the report. Raises EngineMissingError when there is nothing to run any of the
-    bundles on.
+    its outputs against the golden ones, and runs it once: cold start and memory. Those that did take turns, model by model:
+    on the bundle's first golden sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical sizes;
+    a recurrent model's state is carried from run to run. A candidate that fails is an entry with its error. A yardstick
+    takes turns with them, in this process. `devices` and `chosen` narrow the choice; `now` dates the report. Raises
+    EngineMissingError when there is nothing to run any of the bundles on.
     """
     found = tuple(backends.devices() if devices is None else devices)
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
     environment = fingerprint()
     entries: list[Entry] = []
+    yardsticks: list[Samples] = []
     for number, bundle in enumerate(bundles):
 
         def tell(what: str, share: float, name: str = bundle.manifest.name, before: int = number) -> None:
             progress(f"{name}: {what}", (before + share) / len(bundles))
 
         tried = tunings(bundle.manifest, found) if every_setting else candidates(bundle.manifest, found)
-        entries += _bench_model(bundle, tried, limits, runs, seconds, warmup, seed, tell)
+        if picked := [candidate for candidate in tried if chosen(candidate)]:
+            found_here, beside = _bench_model(bundle, picked, limits, runs, seconds, warmup, seed, tell)
+            entries += _staged(bundle, picked, found_here)
+            yardsticks.append(beside)
     if not entries:
         names = ", ".join(bundle.manifest.name for bundle in bundles) or "no bundle"
         raise EngineMissingError(f"no engine found here runs {names}; `edge-runtime devices` lists what is installed")
     progress("done", 1.0)
     return Report(
-        date=date, command=command, fingerprint=environment, protocol=Protocol(runs, seconds, seed), entries=tuple(entries)
-    )
+        date=date, command=command, fingerprint=environment, protocol=Protocol(runs, seconds, seed), entries=tuple(entries),
+        yardsticks=tuple(yardsticks),
+    )  # fmt: skip
 
 
 def measurements(report: Report, bundles: Sequence[Bundle]) -> tuple[Measurement, ...]:
@@ -90,7 +98,8 @@ def measurements(report: Report, bundles: Sequence[Bundle]) -> tuple[Measurement
 def _bench_model(
     bundle: Bundle, tried: Sequence[Candidate], limits: Limits, runs: int, seconds: float, warmup: WarmUp, seed: int,
     progress: Progress,
-) -> list[Entry]:  # fmt: skip
+) -> tuple[list[Entry], Samples]:  # fmt: skip
+    """The entries of the candidates, in their order, and the yardstick that took turns with them."""
     manifest = bundle.manifest
     inputs = inputs_of(bundle, seed)
     entries: list[Entry] = []
@@ -109,22 +118,38 @@ def _bench_model(
                 entries.append(msgspec.structs.replace(entry, error=str(error)))
                 continue
             largest = max(largest, worker.resident or 0)
-            workers.append(_case(str(number), worker))
+            workers.append(case(str(number), worker))
             cases[str(number)] = number
             device = started.device
             entries.append(msgspec.structs.replace(
                 entry, cold=started.cold, device=device.name, engine=device.engine or entry.engine
             ))  # fmt: skip
-        samples = measure(
-            workers, runs=runs, seconds=seconds, warmup=warmup, seed=seed,
+        *samples, beside = measure(
+            [*workers, called(NAME, yardstick())], runs=runs, seconds=seconds, warmup=warmup, seed=seed,
             progress=lambda done, total: progress("taking turns", 0.4 + 0.6 * done / max(1, total)),
         )  # fmt: skip
     for taken in samples:
         entries[cases[taken.name]] = _filled(entries[cases[taken.name]], taken)
-    return entries
+    return entries, beside
 
 
-def _case(name: str, worker: Worker) -> Case:
+def _staged(bundle: Bundle, tried: Sequence[Candidate], entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with the stages of a whole call. Processing is the same for all of them: it is timed once, in this
+    process, around the first candidate that ran in its own."""
+    ran = next((c for c, entry in zip(tried, entries, strict=True) if entry.error is None and entry.percentiles), None)
+    if bundle.manifest.processing is None or ran is None:
+        return list(entries)
+    try:
+        with closing(open_candidate(bundle, ran)) as session:
+            parts = around(bundle, session)
+    except EdgeError:  # a package that processing needs is not here: the engine was measured all the same
+        parts = None
+    medians = [None if (median := entry.at(0.5)) is None else median.value for entry in entries]
+    return [msgspec.structs.replace(e, stages=stages(parts, median)) for e, median in zip(entries, medians, strict=True)]
+
+
+def case(name: str, worker: Worker) -> Case:
+    """A worker's turns, to be measured."""
     return Case(name, lambda runs, seconds, both: worker.turn(runs, seconds, both=both))
 
 

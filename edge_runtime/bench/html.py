@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from edge_runtime.bench.charts import Bar, Stack, bars, stacked
 from edge_runtime.bench.page import Block, Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
-from edge_runtime.bench.report import Entry, Report, Verdict, clipped, compare, metrics, verdict
+from edge_runtime.bench.report import Entry, Report, Verdict, clipped, metrics, side_by_side, verdict
+from edge_runtime.bench.scatter import Dot, pareto
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import CROSS, duration, times
 
@@ -31,14 +32,24 @@ _TABLE = (
     "both ran. CPU: processor time of the whole process for one run, above the latency where several cores work at once. "
     "Accuracy: as the bundle's manifest states it."
 )
+_PARETO = (
+    "Up is more accurate, left is faster; the accuracy axis does not begin at zero. A filled dot is a choice: every hollow "
+    "one is beaten by something faster that is at least as accurate. Accuracy is the variant's, as the bundle states it; "
+    "latency is the median here."
+)
+_STAGES = (
+    "One call from what a user hands over to the answer: preparing the tensors, the engine's run (the median above), and "
+    "reading the answer from the outputs. Processing was timed on made-up input of a usual size."
+)
 _HOW = (
-    "Each candidate was first loaded and run once in a process of its own, for its cold start and memory. Those that ran "
-    "were then opened together in one process, warmed up, and took turns in short rounds in a random order, so that a "
-    "change of the machine's clock meets all of them alike. The first runs of each turn are kept apart, and the garbage "
-    "collector ran between rounds only.\n\nPercentiles are nearest ranks. Their intervals come from order statistics and "
-    "assume nothing of the distribution's shape; the interval of a ratio of medians is a bootstrap over whole rounds. "
-    "Where an interval includes no difference, none is claimed. Times compare inside one report; between two machines or "
-    "two days they do not."
+    "Each candidate has a process of its own, which loads it, checks its outputs and runs it once: its cold start and "
+    "memory. Those that ran were warmed up and took turns in short rounds in a random order, so that a change of the "
+    "machine's clock meets all of them alike. The first runs of each turn are kept apart, and the garbage collector "
+    "ran between rounds only.\n\nPercentiles are nearest ranks. Their intervals come from order statistics and assume "
+    "nothing of the distribution's shape; the interval of a ratio of medians is a bootstrap over whole rounds. Where "
+    "an interval includes no difference, none is claimed.\n\nTimes compare inside one report; those of two days do not, "
+    "for the machine's own speed changes. edge-runtime compare sets two reports against each other by a fixed piece of "
+    "work, the yardstick, that took turns with the candidates in both."
 )
 
 
@@ -58,9 +69,10 @@ def headlines(report: Report) -> tuple[Headline, ...]:
 def sections(report: Report) -> tuple[Section, ...]:
     """The sections of a report: one a model, then the method, the machine, and how to measure again."""
     protocol, machine = report.protocol, report.fingerprint
+    again = f" All of it was done {protocol.repeat} times, each in fresh processes." if protocol.repeat > 1 else ""
     limits = (
         f"Each candidate ran until {protocol.runs} runs or {protocol.seconds:g} s were measured. Inputs and order were "
-        f"drawn from seed {protocol.seed}."
+        f"drawn from seed {protocol.seed}.{again}"
     )
     doubtful = (Notes(machine.doubts, "doubt"),) if machine.doubts else ()
     return (
@@ -126,6 +138,8 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
         blocks.append(bars(rows, "seconds", title="Latency of one inference", caption=_BARS * explained))
         blocks += [ecdf(curves, "seconds", title="Distribution of the runs", caption=_ECDF * explained)] if curves else []
         blocks.append(_table(measured, explained=explained))
+        dots = [(entry, colours[id(entry)]) for entry in measured]
+        blocks += [*_pareto(dots, explained=explained), *_stages(dots, explained=explained)]
     blocks += _cold([(entry, colours[id(entry)]) for entry in entries], explained=explained)
     failed = tuple(f"{entry.label} ({entry.variant}): {clipped(entry.error)}" for entry in entries if entry.error)
     blocks += [Notes(failed, "failure")] if failed else []
@@ -135,6 +149,30 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
     task = f"{_sentence(first.task)} " if first.task else ""
     text = f"{_sentence(verdict(report, model).text)}\n\n{task}Fed with {first.inputs}."
     return Section(f"{model[0]} {model[1]}", text, tuple(blocks))
+
+
+def _pareto(entries: Sequence[tuple[Entry, int]], *, explained: bool) -> list[Block]:
+    """What speed costs in accuracy, where that is stated in one way and is not the same for all."""
+    stated = [(entry, colour, entry.accuracy.value) for entry, colour in entries if entry.accuracy is not None]
+    how = metrics([entry for entry, _, _ in stated])
+    if len(how) != 1 or len({value for _, _, value in stated}) < 2:
+        return []
+    dots = [Dot(entry.label, entry.percentiles[0].value, value, colour) for entry, colour, value in stated]
+    title, lower = f"Accuracy over latency: {how[0]}", less_is_better(how[0])
+    return [pareto(dots, how[0], lower=lower, title=title, caption=_PARETO * explained)]
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether a metric counts what is wrong, by its name: "max abs difference", but "1 - character error rate"."""
+    counts = any(word in metric for word in ("difference", "error", "distance", "loss"))
+    return counts and not metric.startswith("1 - ")
+
+
+def _stages(entries: Sequence[tuple[Entry, int]], *, explained: bool) -> list[Block]:
+    """Where the time of a whole call goes."""
+    rows = [Stack(entry.label, tuple(s.seconds for s in entry.stages), colour) for entry, colour in entries if entry.stages]
+    parts = ("prepare", "run", "answer")
+    return [stacked(rows, parts, "seconds", title="A whole call", caption=_STAGES * explained)] if rows else []
 
 
 def _bar(entry: Entry, colour: int) -> Bar:
@@ -154,8 +192,7 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
             for p in entry.percentiles
         ]
         ratio = Cell("1") if entry is fastest else _ratio(entry, fastest)
-        taken = sorted(entry.samples.cpu) if entry.samples is not None else []
-        cpu = duration(taken[len(taken) // 2] * 1e-9) if taken else "-"
+        cpu = "-" if entry.cpu is None else duration(entry.cpu)
         right = Cell("not stated", "muted")
         if entry.accuracy is not None:
             right = Cell(f"{entry.accuracy.value:.4g}", "", entry.accuracy.metric if mixed else "")
@@ -166,7 +203,7 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
 
 
 def _ratio(entry: Entry, fastest: Entry) -> Cell:
-    ratio = compare(entry, fastest)
+    ratio = side_by_side(entry, fastest)
     sure = ratio.low is not None and ratio.high is not None
     return Cell(times(ratio.value), "", _range(times(ratio.low or 0), times(ratio.high or 0)) if sure else "too few rounds")
 

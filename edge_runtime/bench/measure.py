@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated, Any
 
 import msgspec
@@ -90,6 +91,13 @@ class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """CPU time of the whole process per run, a mean a round: what is above the wall time ran in parallel."""
     error: str | None = None
     """Why the case stopped, when it raised; what it measured in the rounds before is kept."""
+    starts: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    """The rounds, beyond the first, at which everything began anew in a fresh process; ascending."""
+
+    def __post_init__(self) -> None:
+        edges = (0, *self.starts, len(self.rounds))
+        if self.starts and any(a >= b for a, b in pairwise(edges)):
+            raise ValueError(f"{self.name}: starts {self.starts} are no ascending places among {len(self.rounds)} rounds")
 
     @property
     def values(self) -> tuple[int, ...]:

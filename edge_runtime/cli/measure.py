@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_runtime.bundles.store import Bundle
-from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, write
+from edge_runtime.cli.shell import Commands, add_store, count, progress_bar, resolve, seconds, subcommand, write
 
 
 def add(commands: Commands) -> None:
@@ -24,6 +24,12 @@ def add(commands: Commands) -> None:
     bench.add_argument("--device", help="only this engine, or engine and device: openvino, onnx:CPU")
     bench.add_argument("--report", type=Path, metavar="FILE.html", help="write one self-contained page")
     bench.add_argument("--json", type=Path, metavar="FILE.json", help="write all that was measured, raw values kept")
+    bench.add_argument("--markdown", type=Path, metavar="FILE.md", help="write its tables for a README or a pull request")
+    bench.add_argument("--csv", type=Path, metavar="FILE.csv", help="write a row for each candidate, for a spreadsheet")
+    bench.add_argument(
+        "--repeat", type=count, default=1, metavar="N",
+        help="do all of it so often, each time in fresh processes: what differs from start to start is seen (default: 1)",
+    )  # fmt: skip
     bench.add_argument(
         "--profile", nargs="?", type=Path, const=Path(), metavar="FILE",
         help="let the runtime use what was measured (default: STORE/profile.json)",
@@ -34,20 +40,25 @@ def add(commands: Commands) -> None:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from edge_runtime import backends, profile
-    from edge_runtime.bench import harness, html, report
+    from edge_runtime.bench import harness, html, markdown, report, tabular
+    from edge_runtime.bench.repeat import repeated
 
     bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
     chosen = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
     with progress_bar() as progress:
-        found = harness.bench(
-            bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs, seconds=arguments.seconds,
-            command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=progress,
+        found = repeated(
+            lambda tell: harness.bench(
+                bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs,
+                seconds=arguments.seconds, command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=tell,
+            ),
+            arguments.repeat, progress,
         )  # fmt: skip
     print(report.as_text(found))
-    if arguments.json is not None:
-        write(arguments.json, report.encode(found))
-    if arguments.report is not None:
-        write(arguments.report, html.render(found))
+    forms = ((arguments.json, report.encode), (arguments.report, html.render), (arguments.markdown, markdown.render),
+             (arguments.csv, tabular.render))  # fmt: skip
+    for path, form in forms:
+        if path is not None:
+            write(path, form(found))
     if arguments.profile is not None:
         path = arguments.store / profile.PROFILE if arguments.profile == Path() else arguments.profile
         profile.save(profile.load(path).updated(harness.measurements(found, bundles)), path)
