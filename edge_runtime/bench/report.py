@@ -62,6 +62,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     device: str
     """Where it really ran, read back from the engine; what was asked for, when it did not load."""
     driver: str = ""
+    """Below the engine, and its version, where there is one."""
     settings: Settings = Settings()
     inputs: str = ""
     """What it was fed: "image float32 [1, 3, 736, 512]"."""
