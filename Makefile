@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STORE := store
 
-.PHONY: help demo test check bench zoo setup store mosquitto lock clean
+.PHONY: help demo test check bench zoo shapes setup store mosquitto lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -28,6 +28,9 @@ bench: setup store ## the project's own claims, measured here
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
 	.venv-zoo/bin/python -m models.zoo build/zoo
+
+shapes: .venv-zoo/ready ## build the thirteen nets with random weights that python -m benchmarks.tournament measures
+	.venv-zoo/bin/python -m benchmarks.shapes build/shapes
 
 setup: .venv/ready
 

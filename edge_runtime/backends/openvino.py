@@ -87,7 +87,7 @@ class OpenvinoBackend:
             return making.resident(found, rows, model)
         if settings.fixed:
             return making.fixed(found, rows, model)
-        return making.plain(found, rows, first or making.compiled(model))
+        return making.plain(found, rows, making.compiled(model) if first is None else first)
 
 
 class Making(msgspec.Struct, frozen=True):

@@ -87,7 +87,7 @@ def compile(model: Any, artifact: Path, device: str, settings: Settings, cache: 
         with suppress(Exception):
             compiled = core().compile_model(model, device, config | {"CACHE_DIR": str(cache)})
     try:
-        compiled = compiled or core().compile_model(model, device, config)
+        compiled = core().compile_model(model, device, config) if compiled is None else compiled
     except Exception as error:
         kind = ArtifactError if device == "CPU" else DeviceMissingError
         raise kind(f"openvino does not compile {artifact.name} for {device}: {base.one_line(error)}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from itertools import cycle
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -93,28 +93,35 @@ class Program:
         self._lock = Lock()
         self._compiled = first
         self._closed = False
-        self._count = streams
-        self._free: SimpleQueue[Request | None] = SimpleQueue()
-        for i in range(streams):
-            self._free.put(None if first is None or i else Request(first, *rows))
+        self._places = [Place(None if first is None or i else Request(first, *rows)) for i in range(streams)]
+        self._turns = cycle(self._places)
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
-        request = self._free.get()
+        place = self._taken()
         try:
+            request = place.request
             if request is None or request.compiled is not self._compiled:
-                request = None  # of what was thrown away: given back before the next is made
-                request = Request(self._ready(), *self._rows)
+                place.request = None  # of what was thrown away: given back before the next is made
+                place.request = request = Request(self._ready(), *self._rows)
             return request.run(inputs)
         except Exception:
-            if request is not None and request.dynamic:
-                failed, request = request.compiled, None
+            if place.request is not None and place.request.dynamic:
+                failed, place.request = place.request.compiled, None
                 with suppress(Exception):  # if it cannot be compiled now, the next run tries again and tells
-                    request = Request(self._ready(instead_of=failed), *self._rows)
+                    place.request = Request(self._ready(instead_of=failed), *self._rows)
             raise
         finally:
-            self._free.put(request)
-            if self._closed:
-                self._drop()
+            place.lock.release()
+
+    def _taken(self) -> Place:
+        """A free place, or, once it is free, the next in turn. (A lock each, for who waits in a queue needs Python's own
+        lock to take what was put there: where others run without a pause it never gets it.)"""
+        for place in self._places:
+            if place.lock.acquire(blocking=False):
+                return place
+        place = next(self._turns)
+        place.lock.acquire()
+        return place
 
     def _ready(self, instead_of: Any = None) -> Any:
         with self._lock:
@@ -129,14 +136,17 @@ class Program:
     def close(self) -> None:
         with self._lock:
             self._closed, self._compiled = True, None
-        self._drop()
+        for place in self._places:
+            with place.lock:
+                place.request = None
 
-    def _drop(self) -> None:
-        """Let go of the requests that are free, for they hold the model; their places stay."""
-        for _ in range(self._count):
-            with suppress(Empty):
-                self._free.get_nowait()
-                self._free.put(None)
+
+class Place:
+    """Room for one run at a time, with the infer request that it takes."""
+
+    def __init__(self, request: Request | None) -> None:
+        self.lock = Lock()
+        self.request = request
 
 
 class Request:

@@ -101,7 +101,7 @@ def _bench_model(
 ) -> tuple[list[Entry], Samples]:  # fmt: skip
     """The entries of the candidates, in their order, and the yardstick that took turns with them."""
     manifest = bundle.manifest
-    inputs = _inputs(bundle, seed)
+    inputs = inputs_of(bundle, seed)
     entries: list[Entry] = []
     cases: dict[str, int] = {}
     with ExitStack() as opened:
@@ -163,7 +163,7 @@ def _check_room(largest: int) -> None:
         )
 
 
-def _inputs(bundle: Bundle, seed: int) -> dict[str, Array]:
+def inputs_of(bundle: Bundle, seed: int) -> dict[str, Array]:
     """The first golden sample, without state; drawn from `seed` where there is none."""
     manifest = bundle.manifest
     specs = manifest.signature.stateless_inputs

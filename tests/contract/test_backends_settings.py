@@ -19,7 +19,7 @@ from edge_runtime.bundles.store import Store
 from edge_runtime.engines import open_variant
 from edge_runtime.errors import BackendError, InputError, RunError
 from edge_runtime.host import cores_allowed
-from edge_runtime.signature import TensorSpec
+from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array, Device, Settings
 from tests.contract.conftest import Engine
 
@@ -74,6 +74,12 @@ def test_other_devices_have_few_tunings(store: Store, backend: str) -> None:
     assert tried == (Settings(), Settings(fixed=(("N", 1),)))[: 1 + (backend == "openvino")]
 
 
+SIGNATURE = Signature(
+    inputs=(TensorSpec("audio", "float32", ("N", 43844, 1)),), outputs=(TensorSpec("onsets", "float32", ("N", 172, 88)),)
+)
+NAMES = {"audio": "serving_default_input_2:0", "onsets": "StatefulPartitionedCall:2"}
+"""Of basic-pitch."""
+
 ASKED = Settings(
     threads=1, spinning=True, graph="basic", parallel=True, pinning=True, streams=1, hint="f32", xnnpack=False,
     fixed=(("N", 1),), resident=True,
@@ -83,6 +89,24 @@ OBEYED = {
     "openvino": {"threads", "pinning", "streams", "hint", "fixed", "resident"},
     "tflite": {"threads", "xnnpack"},
 }
+
+
+ALL = {
+    "onnx": Settings(threads=1, spinning=True, graph="basic", parallel=True),
+    "openvino": Settings(threads=1, pinning=True, streams=1, hint="f32", fixed=(("N", 1),)),
+    "tflite": Settings(threads=1, xnnpack=True),
+}
+
+
+def test_all_settings_at_once(engine: Engine) -> None:
+    """They do not get in each other's way."""
+    plain, session = (
+        engine.backend.load(engine.artifact, settings=settings, signature=SIGNATURE, names=NAMES)
+        for settings in (Settings(), ALL[engine.backend.name])
+    )
+    for windows in (1, 2):
+        given = noise(SIGNATURE.inputs, windows, N=windows)
+        assert same(session.run(given), plain.run(given), 1e-3)
 
 
 @pytest.mark.parametrize("field", Settings.__struct_fields__)
