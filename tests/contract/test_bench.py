@@ -197,6 +197,12 @@ def test_a_yardstick_takes_turns_with_each_model(report: Report) -> None:
     assert len(found.rows) == sum(entry.error is None for entry in report.entries)
 
 
+def test_cpu_time_at_a_fixed_rate_is_measured(report: Report) -> None:
+    """Of every candidate that ran: what it burns between inferences is in it."""
+    for entry in report.entries:
+        assert (entry.paced_cpu is not None and entry.paced_cpu > 0) == (entry.error is None)
+
+
 def test_what_is_chosen_is_measured_alone(tiny: Bundle) -> None:
     """A candidate that the caller turns down is not started; where none is left, it is said."""
     found = bench([tiny], chosen=lambda c: c.device.backend == "onnx", runs=5, seconds=0.1, warmup=SHORT)
