@@ -261,7 +261,7 @@ def test_reports_are_compared_and_gated(tiny: Path, tmp_path: Path) -> None:
     assert "| onnx fp32 |" in tables[0].read_text()
     assert tables[1].read_text().startswith("model,version,")
     page = tmp_path / "out.html"
-    assert "3 without a change" in edge("compare", first, first, "--report", page)
+    assert "no change beyond the noise in 3 ways" in edge("compare", first, first, "--report", page)
     assert "<svg" in page.read_text()
     assert "passed" in edge("gate", "--baseline", first, first, "--max-regress", "5%")
     whole = report.load(first)
