@@ -46,7 +46,9 @@ def drive(call: Call, scenario: Scenario, *, workers: int = 1) -> Driven:
 def _closed(query: Call, scenario: Scenario) -> Driven:
     """The next query when the last was answered."""
     begin = time.perf_counter_ns()
-    started, ended, errors = [], [], []
+    started: list[int] = []
+    ended: list[int] = []
+    errors: list[str] = []
     while len(ended) < scenario.queries or time.perf_counter_ns() - begin < scenario.seconds * 1e9:
         start = time.perf_counter_ns() - begin
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_runtime.bench import scenario_page
 from edge_runtime.bench.charts import Bar, Stack, bars, stacked
 from edge_runtime.bench.page import Block, Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
@@ -58,6 +59,9 @@ def render(report: Report) -> str:
     """The page of a report. The same report gives the same bytes."""
     verdicts = [verdict(report, model) for model in report.models]
     lead = _sentence(verdicts[0].text) if len(verdicts) == 1 else _summary(verdicts)
+    if report.scenarios and not report.entries:
+        valid = sum(run.judged.valid for run in report.scenarios)
+        lead = f"{valid} of {len(report.scenarios)} runs under load are valid."
     footer = f"edge-runtime {report.fingerprint.project}, {report.date}"
     return page("Edge Runtime benchmark", lead, sections(report), headlines=headlines(report), footer=footer)
 
@@ -78,7 +82,8 @@ def sections(report: Report) -> tuple[Section, ...]:
     doubtful = (Notes(machine.doubts, "doubt"),) if machine.doubts else ()
     return (
         *(_model(report, model, explained=number == 0) for number, model in enumerate(report.models)),
-        Section("How it was measured", f"{_HOW}\n\n{limits}"),
+        *scenario_page.sections(report.scenarios),
+        *((Section("How it was measured", f"{_HOW}\n\n{limits}"),) if report.entries else ()),
         Section(
             "The machine", "What these figures hold for: this processor, these versions, this load.",
             (Table(("", ""), tuple((Cell(name, "muted"), text) for name, text in machine.rows)), *doubtful),

@@ -62,6 +62,12 @@ def judged(call: Callable[[], object], scenario: Scenario, *, workers: int = 1) 
         loadgen.DestroySUT(system)
 
 
+def check(scenario: Scenario) -> None:
+    """Raise InputError for a scenario that LoadGen does not have, EngineMissingError where it is not installed."""
+    if not hasattr(_engine().TestScenario, scenario.name):
+        raise InputError(f"LoadGen has no scenario {scenario.name}; it has SingleStream, MultiStream, Server and Offline")
+
+
 def _engine() -> Any:
     try:
         import mlperf_loadgen
@@ -71,11 +77,10 @@ def _engine() -> Any:
 
 
 def _settings(loadgen: Any, scenario: Scenario) -> Any:
+    check(scenario)
     settings = loadgen.TestSettings()
-    kind = getattr(loadgen.TestScenario, scenario.name, None)
-    if kind is None:
-        raise InputError(f"LoadGen has no scenario {scenario.name}; it has SingleStream, MultiStream, Server and Offline")
-    settings.scenario, settings.mode = kind, loadgen.TestMode.PerformanceOnly
+    settings.scenario = getattr(loadgen.TestScenario, scenario.name)
+    settings.mode = loadgen.TestMode.PerformanceOnly
     settings.min_query_count = settings.max_query_count = scenario.queries
     settings.min_duration_ms = int(1000 * scenario.seconds)
     settings.schedule_rng_seed = settings.sample_index_rng_seed = settings.qsl_rng_seed = scenario.seed

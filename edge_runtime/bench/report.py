@@ -10,6 +10,7 @@ import msgspec
 
 from edge_runtime.bench.fingerprint import Fingerprint
 from edge_runtime.bench.measure import Samples
+from edge_runtime.bench.scenarios import ScenarioRun
 from edge_runtime.bench.statistics import Percentile, Ratio, ratio_of_medians
 from edge_runtime.bench.units import duration, size, times
 from edge_runtime.bundles.manifest import Accuracy
@@ -126,6 +127,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     yardsticks: tuple[Samples, ...] = ()
     """A fixed piece of work that took turns with each model's candidates (`yardstick.yardstick`): for each model one, in
     the order of `models`, each of as many rounds as that model's entries."""
+    scenarios: tuple[ScenarioRun, ...] = ()
+    """Load on what the runtime chose: `bench --scenario`."""
 
     def yardstick(self, entry: Entry) -> Samples | None:
         """What took turns with this entry, if anything did."""

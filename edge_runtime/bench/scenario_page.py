@@ -10,9 +10,9 @@ from edge_runtime.bench.scenarios import Judged, Offline, ScenarioRun
 from edge_runtime.bench.units import duration
 
 _TEXT = (
-    "Load with MLPerf LoadGen's scenarios, on the engine that the runtime chose. A query's latency counts from the instant that "
-    "it was scheduled for: a stall counts for every query that it kept waiting. A run is VALID when its figure is within the "
-    "limit and there were queries enough to be sure of that (early stopping, 99 % confidence)."
+    "Load with MLPerf LoadGen's scenarios, on the engine that the runtime chose. A query's latency counts from the "
+    "instant that it was scheduled for: a stall counts for every query that it kept waiting. A run is VALID when its "
+    "figure is within the limit and there were queries enough to be sure of that (early stopping, 99 % confidence)."
 )
 _SHOWN = 400
 """Queries of a picture: of more, every n-th."""
@@ -23,9 +23,8 @@ def sections(runs: Sequence[ScenarioRun]) -> tuple[Section, ...]:
     if not runs:
         return ()
     blocks: list[Block] = [_table(runs)]
-    reasons = tuple(
-        f"{run.model} {run.scenario.name}: {' '.join(run.judged.reasons)}" for run in runs if run.judged.reasons
-    )
+    doubtful = [run for run in runs if run.judged.reasons]
+    reasons = tuple(f"{run.model} {run.scenario.name}: {' '.join(run.judged.reasons)}" for run in doubtful)
     blocks += [Notes(reasons, "doubt")] if reasons else []
     blocks += [_picture(run) for run in runs if run.ended and not isinstance(run.scenario, Offline)]
     return (Section("Under load", _TEXT, tuple(blocks)),)
@@ -39,11 +38,17 @@ def _table(runs: Sequence[ScenarioRun]) -> Table:
 
 def _row(run: ScenarioRun) -> tuple[str | Cell, ...]:
     limit = getattr(run.scenario, "latency", None)
+    other = "-" if run.loadgen is None else Cell(_verdict(run.loadgen).text, "", _figure(run, run.loadgen))
     return (
-        Cell(f"{run.model} {run.version}", "", run.label), run.scenario.name, _verdict(run.judged), _figure(run, run.judged),
-        "-" if limit is None else duration(limit), str(len(run.ended)), str(len(run.errors)),
-        "-" if run.loadgen is None else Cell(_verdict(run.loadgen).text, "", _figure(run, run.loadgen)),
-    )  # fmt: skip
+        Cell(f"{run.model} {run.version}", "", run.label),
+        run.scenario.name,
+        _verdict(run.judged),
+        _figure(run, run.judged),
+        "-" if limit is None else duration(limit),
+        str(len(run.ended)),
+        str(len(run.errors)),
+        other,
+    )
 
 
 def _verdict(judged: Judged) -> Cell:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_runtime.bundles.store import Bundle
+from edge_runtime.cli import scenarios
 from edge_runtime.cli.shell import Commands, add_store, count, progress_bar, resolve, seconds, subcommand, write
 
 
@@ -34,6 +35,7 @@ def add(commands: Commands) -> None:
         "--profile", nargs="?", type=Path, const=Path(), metavar="FILE",
         help="let the runtime use what was measured (default: STORE/profile.json)",
     )  # fmt: skip
+    scenarios.add(bench)
     add_store(bench)
     bench.set_defaults(command=_bench)
 
@@ -45,20 +47,26 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
     chosen = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
+    command = f"edge-runtime bench {' '.join(arguments.bundle)}"
     with progress_bar() as progress:
-        found = repeated(
-            lambda tell: harness.bench(
-                bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs,
-                seconds=arguments.seconds, command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=tell,
-            ),
-            arguments.repeat, progress,
-        )  # fmt: skip
-    print(report.as_text(found))
+        if arguments.scenario:
+            found = scenarios.report(bundles, arguments, command, progress)
+        else:
+            found = repeated(
+                lambda tell: harness.bench(
+                    bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs,
+                    seconds=arguments.seconds, command=command, progress=tell,
+                ),
+                arguments.repeat, progress,
+            )  # fmt: skip
+    print("\n".join(scenarios.lines(found.scenarios)) if arguments.scenario else report.as_text(found))
     forms = ((arguments.json, report.encode), (arguments.report, html.render), (arguments.markdown, markdown.render),
              (arguments.csv, tabular.render))  # fmt: skip
     for path, form in forms:
         if path is not None:
             write(path, form(found))
+    if arguments.scenario:
+        return 0 if all(run.judged.valid for run in found.scenarios) else 1
     if arguments.profile is not None:
         path = arguments.store / profile.PROFILE if arguments.profile == Path() else arguments.profile
         profile.save(profile.load(path).updated(harness.measurements(found, bundles)), path)
