@@ -36,8 +36,8 @@ PICKS = (("digits_cnn", "onnx"), ("language_lstm", "tflite"), ("patches_cnn", "o
 LIMIT = 0.05
 ALARMS = 0.02
 KINDS = {"two processes each": 2, "one process each": 1}
-STARTS, QUICK_STARTS = 203, 23
-"""Starts i and i + 1 are held against i + 2 and i + 3: 200 trials, or 20."""
+STARTS, QUICK_STARTS = 203, 21
+"""Starts i and i + 1 are held against i + 2 and i + 3: 200 trials, or 18."""
 SECONDS = 0.15
 WARMUP = WarmUp(runs=3, seconds=0.03, settle_seconds=0.005)
 SLOWER = (1.1, 1.2, 1.5)
