@@ -67,10 +67,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lead(self) -> str:
         """The whole of it in one sentence."""
-        count = Counter(row.verdict for row in self.rows)
-        sure = [f"{count[word]} {word}" for word in ("slower", "faster") if count[word]]
-        same = f"{count['inconclusive']} without a change that the noise leaves standing"
-        text = f"{len(self.rows)} ways to run a model in both reports: {', '.join([*sure, same])}"
+        count, ways = Counter(row.verdict for row in self.rows), f"{len(self.rows)} way{'s' * (len(self.rows) != 1)}"
+        sure = [f"{count[word]} became {word}" for word in ("slower", "faster") if count[word]]
+        rest = f"; {count['inconclusive']} show no change beyond the noise" if count["inconclusive"] else ""
+        text = f"of {ways} to run a model, {' and '.join(sure)}{rest}"
+        if not sure:
+            text = f"no change beyond the noise in {ways} to run a model"
         return text + (f"; {len(self.broken)} that ran before fail now" if self.broken else "")
 
 

@@ -47,7 +47,9 @@ def as_text(found: Comparison) -> str:
     lines += [f"  only before: {', '.join(found.only_before)}"] if found.only_before else []
     lines += [f"  only after: {', '.join(found.only_after)}"] if found.only_after else []
     lines += [f"  doubt: {text}" for text in found.doubts]
-    return "\n".join([*lines, "", f"{_speed(found)}{found.lead}"])
+    return "\n".join(
+        [*lines, "", _speed(found).strip(), found.lead] if found.speed is not None else [*lines, "", found.lead]
+    )
 
 
 def decided(found: Decision) -> str:
@@ -65,7 +67,7 @@ def render(found: Comparison) -> str:
         Section("How it was compared", _HOW),
     ]
     footer = f"before: {found.before}, after: {found.after}"
-    lead = f"{found.lead}."
+    lead = f"{found.lead[:1].upper()}{found.lead[1:]}."
     return page("Edge Runtime: two reports", lead, sections, headlines=_headlines(found), footer=footer)
 
 

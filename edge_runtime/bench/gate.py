@@ -41,6 +41,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Of `deals` in which these reports' own rounds, without the difference between the reports, were dealt anew: how often
     the same rule found a regression."""
     deals: int
+    seen: bool
+    """Whether both reports have several processes, so that what lies between processes was seen and not just assumed."""
     comparison: Comparison
 
     @property
@@ -62,12 +64,13 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def how(self) -> str:
         """How it was decided, in words."""
+        known = "" if self.seen else ", as far as processes differ by no more than is assumed (bench --repeat 3 sees it)"
         unit = "" if self.comparison.speed is None else ", each round's over the yardstick's in the same round"
         return (
             f"A row fails when its figure (the mean of its rounds' medians{unit}) is over {1 + self.limit:.2f} times the "
             f"baseline's with {self.confidence:.2%} confidence: {1 - self.confidence:.2%} for each of {len(self.rows)} row"
-            f"{'s' * (len(self.rows) != 1)} leaves the whole gate a chance of a false alarm of {ALARM:.0%} at most. With "
-            f"these reports' own rounds dealt anew to two sides, {self.alarms} of {self.deals} such gates failed."
+            f"{'s' * (len(self.rows) != 1)} leaves the whole gate a chance of a false alarm of {ALARM:.0%} at most{known}. "
+            f"With these reports' own rounds dealt anew to two sides, {self.alarms} of {self.deals} such gates failed."
         )
 
 
@@ -85,7 +88,7 @@ def gate(baseline: Report, current: Report, limit: float, *, deals: int = DEALS)
     rows = (Held(row.name, ratio, _fails(ratio, limit)) for row, ratio in zip(comparison.rows, ratios, strict=True))
     return Decision(
         limit=limit, rows=tuple(rows), confidence=confidence, alarms=_alarms(sides, limit, confidence, deals), deals=deals,
-        comparison=comparison,
+        seen=min(baseline.protocol.repeat, current.protocol.repeat) > 1, comparison=comparison,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -29,6 +30,10 @@ from edge_runtime.values import Array, Device
 
 RUNS = needed(0.99) + 32
 """Runs of a candidate unless its time is up before: enough for an interval around the p99."""
+
+PERIOD, PACED = 0.01, 10
+"""At a fixed rate a candidate is asked a hundred times a second (or half as often as the slowest could answer), so many
+times at most: an engine whose threads burn a core while they wait shows it."""
 
 Progress = Callable[[str, float], Any]
 """Told what is going on and the share that is done, 0 to 1."""
@@ -103,9 +108,8 @@ def _bench_model(
     manifest = bundle.manifest
     inputs = inputs_of(bundle, seed)
     entries: list[Entry] = []
-    cases: dict[str, int] = {}
+    running: dict[str, tuple[int, Worker]] = {}
     with ExitStack() as opened:
-        workers: list[Case] = []
         largest = 0
         for number, candidate in enumerate(tried):
             progress(f"starting {candidate}", 0.4 * number / len(tried))
@@ -118,19 +122,33 @@ def _bench_model(
                 entries.append(msgspec.structs.replace(entry, error=str(error)))
                 continue
             largest = max(largest, worker.resident or 0)
-            workers.append(case(str(number), worker))
-            cases[str(number)] = number
+            running[str(number)] = number, worker
             device = started.device
             entries.append(msgspec.structs.replace(
                 entry, cold=started.cold, device=device.name, engine=device.engine or entry.engine
             ))  # fmt: skip
+        cases = [case(name, worker) for name, (_, worker) in running.items()]
         *samples, beside = measure(
-            [*workers, called(NAME, yardstick())], runs=runs, seconds=seconds, warmup=warmup, seed=seed,
+            [*cases, called(NAME, yardstick())], runs=runs, seconds=seconds, warmup=warmup, seed=seed,
             progress=lambda done, total: progress("taking turns", 0.4 + 0.6 * done / max(1, total)),
         )  # fmt: skip
-    for taken in samples:
-        entries[cases[taken.name]] = _filled(entries[cases[taken.name]], taken)
+        slowest = max((median(taken.values) * 1e-9 for taken in samples if taken.values), default=0.0)
+        for taken in samples:
+            number, worker = running[taken.name]
+            entries[number] = _filled(entries[number], taken)
+            if taken.error is None:
+                paced = _paced(worker, max(PERIOD, 2 * slowest))
+                entries[number] = msgspec.structs.replace(entries[number], paced_cpu=paced)
     return entries, beside
+
+
+def _paced(worker: Worker, period: float) -> float | None:
+    """CPU seconds of a run, where one is asked for each `period` seconds."""
+    runs = min(PACED, max(2, round(0.3 / period)))
+    try:
+        return worker.paced(runs, period).cpu * 1e-9 / runs
+    except RunError:  # what was measured before stays
+        return None
 
 
 def _staged(bundle: Bundle, tried: Sequence[Candidate], entries: Sequence[Entry]) -> list[Entry]:
@@ -144,8 +162,8 @@ def _staged(bundle: Bundle, tried: Sequence[Candidate], entries: Sequence[Entry]
             parts = around(bundle, session)
     except EdgeError:  # a package that processing needs is not here: the engine was measured all the same
         parts = None
-    medians = [None if (median := entry.at(0.5)) is None else median.value for entry in entries]
-    return [msgspec.structs.replace(e, stages=stages(parts, median)) for e, median in zip(entries, medians, strict=True)]
+    middles = [None if (found := entry.at(0.5)) is None else found.value for entry in entries]
+    return [msgspec.structs.replace(e, stages=stages(parts, middle)) for e, middle in zip(entries, middles, strict=True)]
 
 
 def case(name: str, worker: Worker) -> Case:

@@ -30,7 +30,8 @@ _COLD = "A fresh process, from Python alone to the first answer. The files may h
 _MEMORY = "How far resident memory grew by loading the model and running it once, in that process."
 _TABLE = (
     f"Small figures: 95 % confidence intervals. {CROSS} fastest: the median over the fastest one's, from rounds in which "
-    "both ran. CPU: processor time of the whole process for one run, above the latency where several cores work at once. "
+    "both ran. CPU: processor time of the whole process for one run, above the latency where several cores work at once; "
+    "paced: at a hundred runs a second (or half what the slowest can), with what is burned between them. "
     "Accuracy: as the bundle's manifest states it."
 )
 _PARETO = (
@@ -197,7 +198,8 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
             for p in entry.percentiles
         ]
         ratio = Cell("1") if entry is fastest else _ratio(entry, fastest)
-        cpu = "-" if entry.cpu is None else duration(entry.cpu)
+        paced = "" if entry.paced_cpu is None else f"paced {duration(entry.paced_cpu)}"
+        cpu = Cell("-" if entry.cpu is None else duration(entry.cpu), "", paced)
         right = Cell("not stated", "muted")
         if entry.accuracy is not None:
             right = Cell(f"{entry.accuracy.value:.4g}", "", entry.accuracy.metric if mixed else "")

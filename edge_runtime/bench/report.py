@@ -63,6 +63,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     device: str
     """Where it really ran, read back from the engine; what was asked for, when it did not load."""
     driver: str = ""
+    """Below the engine, and its version, where there is one."""
     settings: Settings = Settings()
     inputs: str = ""
     """What it was fed: "image float32 [1, 3, 736, 512]"."""
@@ -73,7 +74,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     percentiles: tuple[Percentile, ...] = ()
     """Of the latency of a warm run, in seconds."""
     paced_cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    """CPU seconds of one inference at a fixed rate: what the engine burns between inferences is in it."""
+    """CPU seconds of one inference at 100 a second (or half as many as the model's slowest candidate can): what the engine
+    burns between inferences is in it."""
     energy: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """Joules of one inference; None where nothing here measures them."""
     stages: tuple[Stage, ...] = ()

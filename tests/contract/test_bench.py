@@ -12,15 +12,17 @@ import pytest
 
 from benchmarks.tiny import tiny_bundle
 from edge_runtime import backends
+from edge_runtime.bench.compare import compare
 from edge_runtime.bench.harness import bench, measurements
 from edge_runtime.bench.html import render
 from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bench.measure import WarmUp
 from edge_runtime.bench.report import Report, decode, encode
+from edge_runtime.bench.yardstick import NAME
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant
 from edge_runtime.bundles.manifest import encode as encode_manifest
-from edge_runtime.bundles.store import Bundle
+from edge_runtime.bundles.store import Bundle, read_bundle
 from edge_runtime.engines import candidates, open_best, tunings
 from edge_runtime.errors import BundleError, EngineMissingError
 from edge_runtime.profile import Profile
@@ -184,3 +186,37 @@ def test_inputs_come_from_the_seed() -> None:
         assert not np.array_equal(first[dtype], other[dtype])
     assert set(first["int64"].ravel()) == {0, 1}
     assert (first["int8"].min() < 0, first["uint8"].max() > 128) == (True, True)
+
+
+def test_a_yardstick_takes_turns_with_each_model(report: Report) -> None:
+    """In the same rounds, under the name of its work; so a report compares with itself, and with one of another day."""
+    assert [samples.name for samples in report.yardsticks] == [NAME] * len(report.models)
+    found = compare(report, report)
+    assert found.speed == 1.0
+    assert {row.verdict for row in found.rows} == {"inconclusive"}
+    assert len(found.rows) == sum(entry.error is None for entry in report.entries)
+
+
+def test_cpu_time_at_a_fixed_rate_is_measured(report: Report) -> None:
+    """Of every candidate that ran: what it burns between inferences is in it."""
+    for entry in report.entries:
+        assert (entry.paced_cpu is not None and entry.paced_cpu > 0) == (entry.error is None)
+
+
+def test_what_is_chosen_is_measured_alone(tiny: Bundle) -> None:
+    """A candidate that the caller turns down is not started; where none is left, it is said."""
+    found = bench([tiny], chosen=lambda c: c.device.backend == "onnx", runs=5, seconds=0.1, warmup=SHORT)
+    assert {entry.backend for entry in found.entries} == {"onnx"}
+    with pytest.raises(EngineMissingError):
+        bench([tiny], chosen=lambda c: False, runs=5, seconds=0.1, warmup=SHORT)
+
+
+def test_a_bundle_with_processing_has_the_stages_of_a_call(root: Path) -> None:
+    """What lies before and after the engine, around the median of each candidate's run."""
+    bundle = read_bundle(root / "models/digits_mlp/bundle")
+    found = bench([bundle], chosen=lambda c: c.device.backend == "onnx", runs=5, seconds=0.1, warmup=SHORT)
+    for entry in found.entries:
+        median = entry.at(0.5)
+        assert median is not None
+        assert [stage.name for stage in entry.stages] == ["prepare", "run", "answer"]
+        assert entry.stages[1].seconds == median.value

@@ -175,7 +175,9 @@ def test_a_page_and_a_table_say_what_was_found() -> None:
     assert "The machine itself" in page.text
     assert page.of("g", "bad")
     assert compare_page.render(found) == compare_page.render(found)
-    assert text.splitlines()[-1].endswith("1 slower, 1 faster, 1 without a change that the noise leaves standing")
+    assert text.splitlines()[-1] == (
+        "of 3 ways to run a model, 1 became slower and 1 became faster; 1 show no change beyond the noise"
+    )
 
 
 def test_a_decision_in_words_ends_with_what_it_is() -> None:
