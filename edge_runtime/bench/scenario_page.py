@@ -68,6 +68,6 @@ def _picture(run: ScenarioRun) -> Block:
         Call(due * 1e-9, latency * 1e-9, limit, run.scenario.name)
         for due, latency in list(zip(run.scheduled, run.latencies, strict=True))[::step]
     ]
-    thinned = "" if step == 1 else f" Every {step}th query is shown."
+    thinned = "" if step == 1 else f" One query in {step} is shown."
     title = f"{run.model}: {run.scenario.name}"
     return timeline(calls, title=title, caption=f"How long each query took, over when it was due.{thinned}")

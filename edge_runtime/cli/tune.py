@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
         commands, "tune", "find the fastest way to run bundles on this device, by measuring, and let the runtime use it",
         "edge-runtime tune ppocr_det silero_vad\n"
         "  edge-runtime tune ppocr_det --objective cpu --max-memory 100MB\n"
-        "  edge-runtime tune digits_cnn --busy --json",
+        "  edge-runtime tune silero_vad --rate 31 --busy --json",
     )  # fmt: skip
     tune.add_argument("bundle", nargs="+", metavar="BUNDLE", help="NAME or NAME@VERSION in the store, or a bundle's folder")
     tune.add_argument(
@@ -27,6 +27,9 @@ def add(commands: Commands) -> None:
         help="what is to be least: a percentile of latency, CPU time, or energy (default: p95, and of a tie the least CPU)",
     )  # fmt: skip
     tune.add_argument("--busy", action="store_true", help="measure beside a neighbour that keeps one core busy")
+    tune.add_argument(
+        "--rate", type=float, metavar="N", help="measure at so many inferences a second, not one right after the other"
+    )
     tune.add_argument("--max-memory", type=memory, metavar="SIZE", help="at most so much for a loaded model: 100MB")
     tune.add_argument(
         "--watts",
@@ -93,7 +96,7 @@ def _tune(arguments: argparse.Namespace) -> int:
 
     bundles = [resolve(text, arguments.store) for text in arguments.bundle]
     path: Path = arguments.profile or arguments.store / PROFILE
-    objective = Objective(arguments.objective, arguments.busy, arguments.max_memory, arguments.watts)
+    objective = Objective(arguments.objective, arguments.busy, arguments.max_memory, arguments.rate, arguments.watts)
     counted = meter(objective)
     save(load(path), path)  # what cannot be read or written is to be told now, not after minutes of measuring
     devices = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]

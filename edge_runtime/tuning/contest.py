@@ -141,9 +141,9 @@ class Contest:
     def _turn(self, contender: Contender) -> None:
         effort, meter = self.effort, self._meter
         try:
-            contender.runner.turn(1, effort.settle_seconds, both=True)
+            self._settle(contender.runner)
             before = None if meter is None else meter.read()
-            turn = contender.runner.turn(effort.turn_runs, effort.turn_seconds, both=True)
+            turn = self._measured(contender.runner, effort.turn_seconds)
         except EdgeError as error:
             self._leave(contender, str(error))
             return
@@ -153,11 +153,23 @@ class Contest:
         if meter is not None and before is not None:
             contender.joules.append(meter.joules(before, turn.cpu * 1e-9) / len(seconds))
 
+    def _settle(self, runner: Runner) -> None:
+        if self.objective.rate is None:
+            runner.turn(1, self.effort.settle_seconds, both=True)
+        else:
+            runner.paced(2, 1.0 / self.objective.rate)
+
+    def _measured(self, runner: Runner, seconds: float) -> Turn:
+        rate = self.objective.rate
+        if rate is None:
+            return runner.turn(self.effort.turn_runs, seconds, both=True)
+        return runner.paced(max(self.effort.turn_runs, round(3 * seconds * rate)), 1.0 / rate)
+
     def pace(self, who: Iterable[Candidate]) -> None:
         """Measure the CPU time of an inference at a fixed rate, of those that are still there."""
         for contender in [self.alive[c] for c in who if c in self.alive]:
             typical = sorted(contender.seconds)
-            rate = min(PACE, 0.5 / typical[len(typical) // 2])
+            rate = self.objective.rate or min(PACE, 0.5 / typical[len(typical) // 2])
             runs = max(8, min(PACED_RUNS, int(rate)))
             try:
                 turn = contender.runner.paced(runs, 1.0 / rate)
@@ -168,13 +180,12 @@ class Contest:
 
     def crowd(self, who: Sequence[Candidate], rounds: int) -> None:
         """Measure these beside a busy neighbour, in turns."""
-        effort = self.effort
         with busy_neighbour():
             for _ in range(rounds):
                 for contender in [self.alive[c] for c in who if c in self.alive]:
                     try:
-                        contender.runner.turn(1, effort.settle_seconds, both=True)
-                        turn = contender.runner.turn(effort.turn_runs, 2 * effort.turn_seconds, both=True)
+                        self._settle(contender.runner)
+                        turn = self._measured(contender.runner, 2 * self.effort.turn_seconds)
                     except EdgeError as error:
                         self._leave(contender, str(error))
                         continue

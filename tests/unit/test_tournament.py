@@ -47,7 +47,7 @@ class Fake:
         self, machine: Machine, typical: float, *, cpu: float = 1.0, memory: int = 10**7, fails_at: int | None = None
     ) -> None:
         self.machine, self.typical, self.cpu, self.memory, self.fails_at = machine, typical, cpu, memory, fails_at
-        self.turns = 0
+        self.turns = self.back_to_back = 0
         self.closed = False
 
     @property
@@ -60,6 +60,10 @@ class Fake:
         return Started(ColdStart(0.1, 0.1, 0.1, self.memory), HERE, 0.0)
 
     def turn(self, runs: int, seconds: float, *, both: bool = False) -> Turn:
+        self.back_to_back += 1
+        return self._run(runs)
+
+    def _run(self, runs: int) -> Turn:
         self.turns += 1
         if self.fails_at is not None and self.turns >= self.fails_at:
             raise RunError("it did not answer in time")
@@ -67,7 +71,7 @@ class Fake:
         return Turn(times, int(sum(times) * self.cpu))
 
     def paced(self, runs: int, period: float) -> Turn:
-        return self.turn(runs, 0.0)
+        return self._run(runs)
 
     def close(self) -> None:
         self.closed = True
@@ -175,6 +179,19 @@ def test_the_objective_decides_what_is_compared() -> None:
     assert play(fakes, objective=Objective("cpu"))[0].winner == frugal
     with pytest.raises(InputError, match="none of p50"):
         Objective("speed")  # type: ignore[arg-type]
+
+
+def test_at_a_rate_nobody_runs_back_to_back() -> None:
+    """Who is asked for so many a second is measured so, and warned of what is no rate."""
+    machine = Machine(7)
+    waking, spinning = candidates(2)
+    fakes = {waking: Fake(machine, 0.001), spinning: Fake(machine, 0.0009)}
+    held, contest = play(fakes, objective=Objective(rate=50.0))
+    assert held.winner == spinning
+    assert str(contest.objective) == "p95 at 50/s"
+    assert fakes[waking].back_to_back == 0
+    with pytest.raises(InputError, match="number above zero"):
+        Objective(rate=0.0)
 
 
 def test_a_ratio_is_known_from_shared_rounds_alone() -> None:
