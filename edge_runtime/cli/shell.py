@@ -32,8 +32,8 @@ EXIT_CODES: tuple[tuple[type[EdgeError], int], ...] = (
     (BudgetError, 5),
 )
 EXIT_TEXT = (
-    "exit status: 0 done; 1 an aim, a budget or a gate was missed; 2 wrong use or input; 3 bundle or store; 4 engine or device; "
-    "5 cloud or link"
+    "exit status: 0 done; 1 an aim, a budget or a gate was missed; 2 wrong use or input; 3 bundle or store; "
+    "4 engine or device; 5 cloud or link"
 )
 
 
