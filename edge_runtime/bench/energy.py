@@ -63,6 +63,16 @@ class Declared:
         return (time.monotonic() - before) * self._idle + cpu * self._core
 
 
+def here(watts: tuple[float, float] | None, root: Path = RAPL) -> Meter | None:
+    """As `meter`, and None where there is neither."""
+    try:
+        return meter(watts, root)
+    except InputError:
+        if watts is not None:
+            raise
+        return None
+
+
 def meter(watts: tuple[float, float] | None, root: Path = RAPL) -> Meter:
     """The device's meter, or its declared power (idle, and of one busy core). Raises InputError where there is neither."""
     return Rapl(root) if watts is None else Declared(*watts)

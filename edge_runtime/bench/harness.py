@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from edge_runtime import backends
+from edge_runtime.bench.costs import joules, paced_cpu
+from edge_runtime.bench.energy import Meter
 from edge_runtime.bench.fingerprint import fingerprint
 from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bench.measure import Case, Samples, WarmUp, called, measure
@@ -31,10 +33,6 @@ from edge_runtime.values import Array, Device
 RUNS = needed(0.99) + 32
 """Runs of a candidate unless its time is up before: enough for an interval around the p99."""
 
-PERIOD, PACED = 0.01, 10
-"""At a fixed rate a candidate is asked a hundred times a second (or half as often as the slowest could answer), so many
-times at most: an engine whose threads burn a core while they wait shows it."""
-
 Progress = Callable[[str, float], Any]
 """Told what is going on and the share that is done, 0 to 1."""
 
@@ -43,8 +41,9 @@ def bench(
     bundles: Sequence[Bundle], *,
     devices: Iterable[Device] | None = None, every_setting: bool = False,
     chosen: Callable[[Candidate], bool] = lambda candidate: True, limits: Limits = Limits(),
-    runs: int = RUNS, seconds: float = 2.0, warmup: WarmUp = WarmUp(), seed: int = 0, now: datetime | None = None,
-    command: str = "edge-runtime bench", progress: Progress = lambda what, share: None,
+    runs: int = RUNS, seconds: float = 2.0, warmup: WarmUp = WarmUp(), seed: int = 0, meter: Meter | None = None,
+    now: datetime | None = None, command: str = "edge-runtime bench",
+    progress: Progress = lambda what, share: None,
 ) -> Report:  # fmt: skip
     """Measure each bundle x variant x device found here, with the backends' own settings, or with every setting that they
     take to be worth measuring.
@@ -53,8 +52,8 @@ def bench(
     its outputs against the golden ones, and runs it once: cold start and memory. Those that did take turns, model by model:
     on the bundle's first golden sample, or, where it has none, on inputs drawn from `seed` in the manifest's typical sizes;
     a recurrent model's state is carried from run to run. A candidate that fails is an entry with its error. A yardstick
-    takes turns with them, in this process. `devices` and `chosen` narrow the choice; `now` dates the report. Raises
-    EngineMissingError when there is nothing to run any of the bundles on.
+    takes turns with them, in this process. `devices` and `chosen` narrow the choice; `meter` counts joules; `now` dates the
+    report. Raises EngineMissingError when there is nothing to run any of the bundles on.
     """
     found = tuple(backends.devices() if devices is None else devices)
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
@@ -68,7 +67,7 @@ def bench(
 
         tried = tunings(bundle.manifest, found) if every_setting else candidates(bundle.manifest, found)
         if picked := [candidate for candidate in tried if chosen(candidate)]:
-            found_here, beside = _bench_model(bundle, picked, limits, runs, seconds, warmup, seed, tell)
+            found_here, beside = _bench_model(bundle, picked, limits, runs, seconds, warmup, seed, meter, tell)
             entries += _staged(bundle, picked, found_here)
             yardsticks.append(beside)
     if not entries:
@@ -95,6 +94,7 @@ def measurements(report: Report, bundles: Sequence[Bundle]) -> tuple[Measurement
             latency = distribution([value * 1e-9 for value in e.samples.values])
             kept.append(Measurement(
                 model=e.model, version=e.version, variant=e.variant, key=key, latency=latency, runs=len(e.samples.values),
+                cpu=e.paced_cpu, joules=e.energy,
                 memory=None if e.cold is None else e.cold.memory, load=None if e.cold is None else e.cold.load_seconds,
             ))  # fmt: skip
     return tuple(kept)
@@ -102,7 +102,7 @@ def measurements(report: Report, bundles: Sequence[Bundle]) -> tuple[Measurement
 
 def _bench_model(
     bundle: Bundle, tried: Sequence[Candidate], limits: Limits, runs: int, seconds: float, warmup: WarmUp, seed: int,
-    progress: Progress,
+    meter: Meter | None, progress: Progress,
 ) -> tuple[list[Entry], Samples]:  # fmt: skip
     """The entries of the candidates, in their order, and the yardstick that took turns with them."""
     manifest = bundle.manifest
@@ -137,18 +137,9 @@ def _bench_model(
             number, worker = running[taken.name]
             entries[number] = _filled(entries[number], taken)
             if taken.error is None:
-                paced = _paced(worker, max(PERIOD, 2 * slowest))
-                entries[number] = msgspec.structs.replace(entries[number], paced_cpu=paced)
+                costs = {"paced_cpu": paced_cpu(worker, slowest), "energy": joules(worker, meter)}
+                entries[number] = msgspec.structs.replace(entries[number], **costs)
     return entries, beside
-
-
-def _paced(worker: Worker, period: float) -> float | None:
-    """CPU seconds of a run, where one is asked for each `period` seconds."""
-    runs = min(PACED, max(2, round(0.3 / period)))
-    try:
-        return worker.paced(runs, period).cpu * 1e-9 / runs
-    except RunError:  # what was measured before stays
-        return None
 
 
 def _staged(bundle: Bundle, tried: Sequence[Candidate], entries: Sequence[Entry]) -> list[Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_runtime.bundles.store import Bundle
 from edge_runtime.cli import scenarios
-from edge_runtime.cli.shell import Commands, add_store, count, progress_bar, resolve, seconds, subcommand, write
+from edge_runtime.cli.shell import Commands, add_store, count, progress_bar, resolve, seconds, subcommand, watts, write
 
 
 def add(commands: Commands) -> None:
@@ -28,6 +28,10 @@ def add(commands: Commands) -> None:
     bench.add_argument("--markdown", type=Path, metavar="FILE.md", help="write its tables for a README or a pull request")
     bench.add_argument("--csv", type=Path, metavar="FILE.csv", help="write a row for each candidate, for a spreadsheet")
     bench.add_argument(
+        "--watts", type=watts, metavar="IDLE,CORE",
+        help="the power idle and of one busy core, to count energy by where there is no meter (RAPL)",
+    )  # fmt: skip
+    bench.add_argument(
         "--repeat", type=count, default=1, metavar="N",
         help="do all of it so often, each time in fresh processes: what differs from start to start is seen (default: 1)",
     )  # fmt: skip
@@ -42,7 +46,7 @@ def add(commands: Commands) -> None:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from edge_runtime import backends, profile
-    from edge_runtime.bench import harness, html, markdown, report, tabular
+    from edge_runtime.bench import energy, harness, html, markdown, report, tabular
     from edge_runtime.bench.repeat import repeated
 
     bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
@@ -55,7 +59,7 @@ def _bench(arguments: argparse.Namespace) -> int:
             found = repeated(
                 lambda tell: harness.bench(
                     bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs,
-                    seconds=arguments.seconds, command=command, progress=tell,
+                    seconds=arguments.seconds, meter=energy.here(arguments.watts), command=command, progress=tell,
                 ),
                 arguments.repeat, progress,
             )  # fmt: skip

@@ -117,6 +117,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def watts(text: str) -> tuple[float, float]:
+    """Two powers on the command line: "2.5,3.8"."""
+    try:
+        idle, core = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write the power idle and of one busy core, as 2.5,3.8") from None
+    return idle, core
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows in aligned columns."""
     print("\n".join(columns(head, rows)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, write
+from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, watts, write
 from edge_runtime.engines import in_order
 from edge_runtime.profile import CACHE, PROFILE, Tuned, load, save
 
@@ -69,15 +69,6 @@ def memory(text: str) -> int:
     if not 1 <= value < 2**60:
         raise argparse.ArgumentTypeError(f"{text!r} is no size above zero")
     return int(value)
-
-
-def watts(text: str) -> tuple[float, float]:
-    """Two powers on the command line: "2.5,3.8"."""
-    try:
-        idle, core = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: write the power idle and of one busy core, as 2.5,3.8") from None
-    return idle, core
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:

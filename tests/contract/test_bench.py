@@ -13,6 +13,7 @@ import pytest
 from benchmarks.tiny import tiny_bundle
 from edge_runtime import backends
 from edge_runtime.bench.compare import compare
+from edge_runtime.bench.energy import Declared
 from edge_runtime.bench.harness import bench, measurements
 from edge_runtime.bench.html import render
 from edge_runtime.bench.inputs import seeded_inputs
@@ -148,6 +149,17 @@ def test_every_setting_is_a_candidate_of_its_own(tiny: Bundle) -> None:
     assert {e.settings for e in found.entries} == set(labels)
     assert len({e.label for e in found.entries}) == len(labels) > 1
     assert labels[0] == Settings()
+
+
+def test_energy_is_counted_where_there_is_a_meter(tiny: Bundle) -> None:
+    """By a declared power: joules of each run, and none without a meter."""
+    devices = [d for d in backends.devices() if d.backend == "tflite"]
+    counted, without = (
+        bench([tiny], devices=devices, runs=5, seconds=0.1, warmup=SHORT, meter=meter)
+        for meter in (Declared(1.0, 2.0), None)
+    )
+    assert all(entry.energy is not None and entry.energy > 0 for entry in counted.entries if entry.error is None)
+    assert all(entry.energy is None for entry in without.entries)
 
 
 def test_nothing_to_run_on_is_an_error(tiny: Bundle) -> None:

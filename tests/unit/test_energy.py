@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.bench.energy import Declared, Rapl, meter
+from edge_runtime.bench.energy import Declared, Rapl, here, meter
 from edge_runtime.errors import InputError
 
 
@@ -33,6 +33,8 @@ def test_where_there_is_no_meter_the_error_says_what_to_declare(tmp_path: Path) 
     """No folder, or a counter that may not be read."""
     with pytest.raises(InputError, match="--watts IDLE,CORE"):
         meter(None, tmp_path)
+    assert here(None, tmp_path) is None
+    assert here((1.0, 2.0), tmp_path) is not None
     (_package(tmp_path, "intel-rapl:0", 1) / "energy_uj").write_text("none")
     with pytest.raises(InputError, match="no energy meter"):
         meter(None, tmp_path)
