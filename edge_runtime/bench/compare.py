@@ -178,7 +178,7 @@ def _doubts(before: Report, after: Report, shared: bool) -> Iterator[str]:
         yield ("What differs from process to process was not seen but assumed, where a report has one process only: "
                "bench --repeat 3 sees it.")  # fmt: skip
     for name, report in (("before", before), ("after", after)):
-        yield from (f"{text.removesuffix('.')} ({name})." for text in report.fingerprint.doubts)
+        yield from (f"{text.removesuffix('.')} ({name})." for text in (*report.fingerprint.doubts, *report.doubts))
 
 
 def _protocol(report: Report) -> str:

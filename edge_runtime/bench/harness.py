@@ -12,6 +12,7 @@ import msgspec
 
 from edge_runtime import backends
 from edge_runtime.bench.costs import joules, paced_cpu
+from edge_runtime.bench.disturbances import counters, disturbances
 from edge_runtime.bench.energy import Meter
 from edge_runtime.bench.fingerprint import fingerprint
 from edge_runtime.bench.inputs import seeded_inputs
@@ -57,7 +58,7 @@ def bench(
     """
     found = tuple(backends.devices() if devices is None else devices)
     date = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-    environment = fingerprint()
+    environment, before = fingerprint(), counters()
     entries: list[Entry] = []
     yardsticks: list[Samples] = []
     for number, bundle in enumerate(bundles):
@@ -76,7 +77,7 @@ def bench(
     progress("done", 1.0)
     return Report(
         date=date, command=command, fingerprint=environment, protocol=Protocol(runs, seconds, seed), entries=tuple(entries),
-        yardsticks=tuple(yardsticks),
+        yardsticks=tuple(yardsticks), doubts=disturbances(before, counters()),
     )  # fmt: skip
 
 

@@ -79,7 +79,8 @@ def sections(report: Report) -> tuple[Section, ...]:
         f"Each candidate ran until {protocol.runs} runs or {protocol.seconds:g} s were measured. Inputs and order were "
         f"drawn from seed {protocol.seed}.{again}"
     )
-    doubtful = (Notes(machine.doubts, "doubt"),) if machine.doubts else ()
+    doubts = (*machine.doubts, *report.doubts)
+    doubtful = (Notes(doubts, "doubt"),) if doubts else ()
     return (
         *(_model(report, model, explained=number == 0) for number, model in enumerate(report.models)),
         *scenario_page.sections(report.scenarios),

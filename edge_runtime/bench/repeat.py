@@ -43,7 +43,8 @@ def joined(reports: Sequence[Report]) -> Report:
     )
     protocol = msgspec.structs.replace(first.protocol, repeat=sum(report.protocol.repeat for report in reports))
     beside = yardsticks if first.yardsticks else ()
-    return msgspec.structs.replace(first, entries=entries, yardsticks=beside, protocol=protocol)
+    doubted = tuple(dict.fromkeys(doubt for report in reports for doubt in report.doubts))
+    return msgspec.structs.replace(first, entries=entries, yardsticks=beside, protocol=protocol, doubts=doubted)
 
 
 def _entry(found: Sequence[Entry], reports: Sequence[Report]) -> Entry:

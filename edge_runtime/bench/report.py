@@ -129,6 +129,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     the order of `models`, each of as many rounds as that model's entries."""
     scenarios: tuple[ScenarioRun, ...] = ()
     """Load on what the runtime chose: `bench --scenario`."""
+    doubts: tuple[str, ...] = ()
+    """What disturbed the machine while it was measured, each as a sentence."""
 
     def yardstick(self, entry: Entry) -> Samples | None:
         """What took turns with this entry, if anything did."""
@@ -236,6 +238,7 @@ def as_text(report: Report) -> str:
         rows += [_row(entry) for entry in entries]
         notes += [f"  accuracy of {model[0]}: {metric}" for metric in metrics(entries)]
         notes += [f"  {entry.model} {entry.label} FAILED: {clipped(entry.error)}" for entry in entries if entry.error]
+    notes += [f"  doubt: {doubt}" for doubt in report.doubts]
     verdicts = [verdict(report, model).text for model in report.models]
     return "\n".join([*columns(head, rows, range(2, len(head))), *notes, "", *verdicts])
 
