@@ -292,3 +292,17 @@ def test_a_profile_that_is_none_is_an_error_before_measuring(store: Store, conte
     assert (store.path / PROFILE).read_bytes() == content
     with pytest.raises(InputError, match="measure again"):
         Runtime(store.path)
+
+
+def test_energy_is_by_a_meter_or_by_a_declared_power(store: Store) -> None:
+    """With the power declared there is a winner with its joules; a power that is none, or for another objective, is refused."""
+    place = ("--store", str(store.path), "--device", "tflite")
+    done = _edge_runtime("tune", "tiny", "--objective", "energy", "--watts", "1.5,3", "--json", *place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["winner"]["joules"] > 0
+    for arguments in (
+        ("--objective", "energy", "--watts", "1"),
+        ("--watts", "1,2"),
+        ("--objective", "energy", "--watts=-1,2"),
+    ):
+        assert _edge_runtime("tune", "tiny", *arguments, *place).returncode == 2
