@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
 from edge_runtime.bench.energy import Meter
@@ -75,9 +76,12 @@ class Contender:
 class Contest:
     """The contenders of one model's tournament, those that left, and the rounds so far."""
 
-    def __init__(self, open: Open, objective: Objective, effort: Effort, meter: Meter | None, seed: int) -> None:
+    def __init__(
+        self, open: Open, objective: Objective, effort: Effort, meter: Meter | None, seed: int,
+        neighbour: Callable[[bool], AbstractContextManager[None]] = busy_neighbour,
+    ) -> None:  # fmt: skip
         self.objective, self.effort = objective, effort
-        self._open, self._meter = open, meter
+        self._open, self._meter, self._neighbour = open, meter, neighbour
         self._order = random.Random(seed)  # noqa: S311  (an order, not a secret)
         self.alive: dict[Candidate, Contender] = {}
         self.lost: list[Lost] = []
@@ -115,11 +119,11 @@ class Contest:
         try:
             contender.started = contender.runner.started()
         except EdgeError as error:
-            self._leave(contender, str(error))
+            self.leave(contender, str(error))
             return
         grown = contender.started.cold.memory
         if limit is not None and grown is not None and grown > limit:
-            self._leave(contender, f"it takes {grown / 1e6:.0f} MB, over the limit of {limit / 1e6:.0f} MB")
+            self.leave(contender, f"it takes {grown / 1e6:.0f} MB, over the limit of {limit / 1e6:.0f} MB")
             return
         contender.rounds = [()] * self.round
         contender.cpu, contender.joules = [0.0] * self.round, [0.0] * self.round
@@ -129,7 +133,7 @@ class Contest:
         """One round: each of them (all, if nobody is named) has its turn, in an order drawn anew."""
         order = [self.alive[c] for c in (self.alive if who is None else who) if c in self.alive]
         self._order.shuffle(order)
-        with busy_neighbour(self.objective.busy):
+        with self._neighbour(self.objective.busy):
             for contender in order:
                 self._turn(contender)
         self.round += 1
@@ -145,7 +149,7 @@ class Contest:
             before = None if meter is None else meter.read()
             turn = self._measured(contender.runner, effort.turn_seconds)
         except EdgeError as error:
-            self._leave(contender, str(error))
+            self.leave(contender, str(error))
             return
         seconds = tuple(time * 1e-9 for time in turn.times)
         contender.rounds.append(seconds)
@@ -174,20 +178,20 @@ class Contest:
             try:
                 turn = contender.runner.paced(runs, 1.0 / rate)
             except EdgeError as error:
-                self._leave(contender, str(error))
+                self.leave(contender, str(error))
                 continue
             contender.paced_cpu, contender.rate = turn.cpu * 1e-9 / runs, rate
 
     def crowd(self, who: Sequence[Candidate], rounds: int) -> None:
         """Measure these beside a busy neighbour, in turns."""
-        with busy_neighbour():
+        with self._neighbour(True):
             for _ in range(rounds):
                 for contender in [self.alive[c] for c in who if c in self.alive]:
                     try:
                         self._settle(contender.runner)
                         turn = self._measured(contender.runner, 2 * self.effort.turn_seconds)
                     except EdgeError as error:
-                        self._leave(contender, str(error))
+                        self.leave(contender, str(error))
                         continue
                     contender.busy.append(tuple(time * 1e-9 for time in turn.times))
 
@@ -207,7 +211,7 @@ class Contest:
         for candidate, contender in list(self.alive.items()):
             if candidate not in staying:
                 row = places.get(contender.name)
-                self._leave(contender, "not measured" if row is None else behind(row, self.objective, standing[0].name))
+                self.leave(contender, "not measured" if row is None else behind(row, self.objective, standing[0].name))
 
     def best(self, among: Iterable[Candidate]) -> Candidate:
         """Who leads of these. Raises RunError when none of them is there any more."""
@@ -228,7 +232,8 @@ class Contest:
         for contender in self.alive.values():
             contender.runner.close()
 
-    def _leave(self, contender: Contender, why: str) -> None:
+    def leave(self, contender: Contender, why: str) -> None:
+        """Send a contender home."""
         self.alive.pop(contender.candidate, None)
         contender.runner.close()
         self.lost.append(Lost(contender.name, why))

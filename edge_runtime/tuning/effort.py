@@ -22,6 +22,8 @@ class Effort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rounds of the winner against the best with its backend's own settings."""
     crowded: int = 6
     """Rounds beside a busy neighbour."""
+    fragile: float = 1.2
+    """Who takes longer there than this times what the best with its backend's own settings takes does not win."""
     within: float = 2.0
     """A variant on a device takes part with all its settings if its own are within this factor of the leader's."""
     tie: float = 0.01

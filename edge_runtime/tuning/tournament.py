@@ -25,7 +25,7 @@ from edge_runtime.objective import Objective
 from edge_runtime.profile import Measurement, Tuned, distribution, key_of
 from edge_runtime.tuning.contest import Contender, Contest, Open
 from edge_runtime.tuning.effort import Effort
-from edge_runtime.tuning.race import Standing, decided, surely_behind, survivors, tied
+from edge_runtime.tuning.race import decided, ratio, surely_behind, survivors, tied
 from edge_runtime.tuning.words import verdict
 from edge_runtime.values import Device
 
@@ -80,19 +80,17 @@ def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progr
     near = _open(contest, plain, lambda what, share: progress(what, 0.3 * share))
     others = list(dict.fromkeys(c for one in near for c in settings(one) if c not in contest.alive))
     since = _halve(contest, others, plain, lambda what, share: progress(what, 0.3 + 0.4 * share))
-    standing = _final(contest, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
-    progress("taking CPU time at a fixed rate", 0.85)
+    _final(contest, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
+    progress("beside a busy neighbour", 0.85)
+    _drop_fragile(contest, contest.best(plain))
+    progress("taking CPU time at a fixed rate", 0.9)
+    standing = contest.standing(since=since)
     winner = _lightest(contest, [contest.named(name) for name in tied(standing, contest.effort)])
-    progress("confirming", 0.9)
+    progress("confirming", 0.95)
     baseline = contest.best(plain)
     winner = _confirm(contest, winner, baseline)
-    progress("beside a busy neighbour", 0.95)
-    contest.crowd(list(dict.fromkeys((winner, baseline))), contest.effort.crowded)
     names = {contender.name: candidate for candidate, contender in contest.alive.items()}
-    order = [names[row.name] for row in standing if row.name in names]
-    if not order:
-        raise contest.nobody()
-    return Held(winner if winner in contest.alive else order[0], baseline, tuple(order))
+    return Held(winner, baseline, tuple(names[row.name] for row in standing if row.name in names))
 
 
 def _open(contest: Contest, plain: Sequence[Candidate], progress: Progress) -> list[Candidate]:
@@ -133,7 +131,7 @@ def _halve(contest: Contest, others: Sequence[Candidate], plain: Sequence[Candid
     return since
 
 
-def _final(contest: Contest, since: int, progress: Progress) -> list[Standing]:
+def _final(contest: Contest, since: int, progress: Progress) -> None:
     """Rounds until it is decided. Who is surely behind takes no more turns."""
     effort = contest.effort
     running = list(contest.alive)
@@ -145,7 +143,19 @@ def _final(contest: Contest, since: int, progress: Progress) -> list[Standing]:
             break
         behind = {row.name for row in standing if surely_behind(row.ratio, effort)}
         running = [c for c in running if c in contest.alive and str(c) not in behind]
-    return contest.standing(since=since)
+
+
+def _drop_fragile(contest: Contest, baseline: Candidate) -> None:
+    """Send home who is fast on an idle machine only: who suffers from a busy neighbour much more than the best with its
+    backend's own settings does. A device does more than infer."""
+    contest.crowd(list(contest.alive), contest.effort.crowded)
+    if baseline not in contest.alive or contest.objective.busy:
+        return
+    usual = contest.alive[baseline].busy
+    for contender in list(contest.alive.values()):
+        gap = ratio(contender.busy, usual, 0.95)
+        if gap.low is not None and gap.low > contest.effort.fragile:
+            contest.leave(contender, f"beside a busy neighbour its p95 is {gap.value:.1f}x that of {baseline}")
 
 
 def _lightest(contest: Contest, leaders: Sequence[Candidate]) -> Candidate:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -33,6 +34,14 @@ class Machine:
         self.random = random.Random(seed)
         self.pace = 1.0
         self._drift = drift
+        self.crowded = False
+
+    @contextmanager
+    def neighbour(self, wanted: bool) -> Iterator[None]:
+        """With a neighbour on it, or without."""
+        self.crowded = wanted
+        yield
+        self.crowded = False
 
     def run(self, seconds: float) -> int:
         """One run of a candidate that takes so long when all is well."""
@@ -44,9 +53,11 @@ class Fake:
     """A candidate's process that takes `typical` seconds a run and `cpu` times that in CPU time, or fails as told."""
 
     def __init__(
-        self, machine: Machine, typical: float, *, cpu: float = 1.0, memory: int = 10**7, fails_at: int | None = None
-    ) -> None:
+        self, machine: Machine, typical: float, *, cpu: float = 1.0, memory: int = 10**7, fails_at: int | None = None,
+        crowded: float = 1.0,
+    ) -> None:  # fmt: skip
         self.machine, self.typical, self.cpu, self.memory, self.fails_at = machine, typical, cpu, memory, fails_at
+        self.crowded = crowded
         self.turns = self.back_to_back = 0
         self.closed = False
 
@@ -67,7 +78,8 @@ class Fake:
         self.turns += 1
         if self.fails_at is not None and self.turns >= self.fails_at:
             raise RunError("it did not answer in time")
-        times = tuple(self.machine.run(self.typical) for _ in range(max(runs, 5)))
+        taken = self.typical * (self.crowded if self.machine.crowded else 1.0)
+        times = tuple(self.machine.run(taken) for _ in range(max(runs, 5)))
         return Turn(times, int(sum(times) * self.cpu))
 
     def paced(self, runs: int, period: float) -> Turn:
@@ -95,7 +107,8 @@ def play(
     def others(candidate: Candidate) -> Iterable[Candidate]:
         return (settings_of or {}).get(candidate, [])
 
-    with Contest(lambda c: fakes[c], objective, effort, None, seed) as contest:
+    machine = next(iter(fakes.values())).machine
+    with Contest(lambda c: fakes[c], objective, effort, None, seed, machine.neighbour) as contest:
         held = hold(contest, plain, others, lambda what, share: None)
     return held, contest
 
@@ -179,6 +192,18 @@ def test_the_objective_decides_what_is_compared() -> None:
     assert play(fakes, objective=Objective("cpu"))[0].winner == frugal
     with pytest.raises(InputError, match="none of p50"):
         Objective("speed")  # type: ignore[arg-type]
+
+
+def test_who_is_fast_on_an_idle_machine_only_does_not_win() -> None:
+    """A tenth faster than all others alone, and five times slower beside a neighbour: it is sent home, and told why."""
+    machine = Machine(8)
+    fragile, steady = candidates(2)
+    fragile = msgspec.structs.replace(fragile, settings=Settings(spinning=True))
+    fakes = {steady: Fake(machine, 0.001), fragile: Fake(machine, 0.0009, crowded=5.0)}
+    held, contest = play(fakes, {steady: [fragile]})
+    assert held.winner == steady
+    assert "beside a busy neighbour its p95 is" in contest.lost[-1].why
+    assert play(fakes, {steady: [fragile]}, Objective(busy=True))[0].winner == steady
 
 
 def test_at_a_rate_nobody_runs_back_to_back() -> None:
