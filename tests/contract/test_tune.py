@@ -295,7 +295,7 @@ def test_a_profile_that_is_none_is_an_error_before_measuring(store: Store, conte
 
 
 def test_energy_is_by_a_meter_or_by_a_declared_power(store: Store) -> None:
-    """With the power declared there is a winner with its joules; a power that is none, or for another objective, is refused."""
+    """With the power declared there is a winner with its joules; one that is none, or for another objective, is refused."""
     place = ("--store", str(store.path), "--device", "tflite")
     done = _edge_runtime("tune", "tiny", "--objective", "energy", "--watts", "1.5,3", "--json", *place)
     assert done.returncode == 0, done.stderr
