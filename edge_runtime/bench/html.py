@@ -189,7 +189,7 @@ def _bar(entry: Entry, colour: int) -> Bar:
 
 
 def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
-    head = ("Candidate", *(f"p{share * 100:g}" for share in SHARES), f"{CROSS} fastest", "CPU", "Accuracy", "Runs")
+    head = ("Candidate", *(f"p{share * 100:g}" for share in SHARES), f"{CROSS} fastest", "CPU", "Accuracy")
     fastest, how = measured[0], metrics(measured)
     mixed = len(how) > 1
     rows: list[tuple[str | Cell, ...]] = []
@@ -204,10 +204,11 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
         right = Cell("not stated", "muted")
         if entry.accuracy is not None:
             right = Cell(f"{entry.accuracy.value:.4g}", "", entry.accuracy.metric if mixed else "")
-        count = "-" if entry.samples is None else str(len(entry.samples.values))
-        rows.append((Cell(entry.label, "", f"{entry.engine}, {entry.device}"), *figures, ratio, cpu, right, count))
+        count = 0 if entry.samples is None else len(entry.samples.values)
+        ran = Cell(entry.label, "", f"{entry.engine}, {entry.device}, {count} runs")
+        rows.append((ran, *figures, ratio, cpu, right))
     known = f"Accuracy is {'; '.join(how)}." if how else ""
-    return Table(head, tuple(rows), "lrrrrrrrr", f"{_TABLE * explained} {known}".strip())
+    return Table(head, tuple(rows), "lrrrrrrr", f"{_TABLE * explained} {known}".strip())
 
 
 def _ratio(entry: Entry, fastest: Entry) -> Cell:
