@@ -8,15 +8,18 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Loaded, compiled, in_order, open_best, open_candidate
 from edge_runtime.errors import BackendError, EdgeError
 from edge_runtime.model import Model
 from edge_runtime.profile import CACHE, Profile, load, save
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 PATIENCE = 1.0
 """Seconds that a model may take to load before another candidate serves meanwhile."""
@@ -67,6 +70,8 @@ class Upkeep:
 
     def _later(self, work: Callable[[], None]) -> None:
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # here: most runtimes have nothing to do beside serving
+
             self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-runtime-upkeep")
         self._pool.submit(work)
 
