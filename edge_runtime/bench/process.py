@@ -58,8 +58,8 @@ def request_of(bundle: Bundle, candidate: Candidate, *, seed: int = 0, cache: Pa
 
 
 class Worker:
-    """The process. It starts at once; `started` waits for it. After an error it is gone. It dies with the thread that started
-    it, and so with this process, however that ends."""
+    """The process. It starts at once; `started` waits for it. After an error it is gone. It dies with the thread that
+    started it, and so with this process, however that ends."""
 
     def __init__(self, request: Request, limits: Limits = Limits(), command: Sequence[str] = COMMAND) -> None:
         self._limits = limits
