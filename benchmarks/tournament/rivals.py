@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from edge_runtime.bench.process import Worker, request_of
+from edge_runtime.bench.process import Request, Worker, request_of
 from edge_runtime.bench.statistics import Ratio
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Variant
@@ -68,13 +68,17 @@ def fp32(bundle: Bundle, backend: str) -> Variant | None:
     return None
 
 
+def left_alone(bundle: Bundle, candidate: Candidate) -> Request:
+    """A request that its outputs are not held to: left alone, an engine may compute fp32 in bf16."""
+    return msgspec.structs.replace(request_of(bundle, candidate), tolerance=None)
+
+
 def default(bundle: Bundle, backend: str) -> tuple[Candidate, Callable[[], Worker]] | None:
     """An engine left alone as a contender, and how to start it; None where it has no fp32 artifact to run."""
     variant = fp32(bundle, backend)
     if variant is None:
         return None
-    request = request_of(bundle, Candidate(variant, Device(backend, "CPU")))
-    request = msgspec.structs.replace(request, tolerance=None)  # left alone, an engine may compute fp32 in bf16
+    request = left_alone(bundle, Candidate(variant, Device(backend, "CPU")))
     return Candidate(variant, Device(f"{ENGINES[backend][0]} left alone", "CPU")), lambda: Worker(request, command=DEFAULTS)
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.tournament.rivals import DEFAULTS
-from edge_runtime.bench.process import Worker, request_of
+from benchmarks.tournament.rivals import DEFAULTS, fp32, left_alone
+from edge_runtime.bench.process import COMMAND, Worker, request_of
 from edge_runtime.bench.statistics import Ratio, paired_ratio
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Candidate, compiled
 from edge_runtime.profile import Tuned
 from edge_runtime.tuning.compiled import keep
-from edge_runtime.values import Settings
 
 
 class Starts(msgspec.Struct, frozen=True):
@@ -33,17 +32,18 @@ def start(bundle: Bundle, winner: Candidate, tuned: Tuned, caches: Path, *, repe
     """Start both in turns: the winner with its compiled form, and the same artifact by the engine's own API."""
     kept = keep(bundle, winner, tuned.winner.key, caches)
     cache = compiled(caches, tuned.winner)
-    plain = msgspec.structs.replace(winner, settings=Settings())
+    # An engine left alone takes an artifact's tensors as they are: where those are integers, it starts with fp32.
+    same = fp32(bundle, winner.device.backend) if winner.variant.quantized else winner.variant
+    plain = Candidate(same or winner.variant, winner.device)
     ours: list[float] = []
     raw: list[float] = []
     for repeat in range(repeats + 1):  # the first only warms the page cache
-        for times, worker in (
-            (ours, Worker(request_of(bundle, winner, cache=cache))),
-            (raw, Worker(request_of(bundle, plain), command=DEFAULTS)),
+        for times, request, command in (
+            (ours, request_of(bundle, winner, cache=cache), COMMAND),
+            (raw, left_alone(bundle, plain), DEFAULTS),
         ):
-            with worker:
+            with Worker(request, command=command) as worker:
+                seconds = worker.started().cold.seconds
                 if repeat:
-                    times.append(worker.started().cold.seconds)
-                else:
-                    worker.started()
+                    times.append(seconds)
     return Starts(tuple(ours), tuple(raw), kept)

@@ -22,8 +22,10 @@ class Effort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rounds of the winner against the best with its backend's own settings."""
     crowded: int = 6
     """Rounds beside a busy neighbour."""
-    fragile: float = 1.2
-    """Who takes longer there than this times what the best with its backend's own settings takes does not win."""
+    gain: float = 1.2
+    """How much better another must be there, at least, to be preferred to one that is faster on an idle machine."""
+    idle: float = 5.0
+    """How much more an idle machine weighs: what is 5 % slower on it must be 28 % faster beside a busy neighbour."""
     within: float = 2.0
     """A variant on a device takes part with all its settings if its own are within this factor of the leader's."""
     tie: float = 0.01

@@ -85,6 +85,12 @@ def surely_behind(gap: Ratio, effort: Effort) -> bool:
     return gap.low is not None and gap.low > 1.0 and gap.value > 1.0 + effort.tie
 
 
+def outweighs(gain: float, loss: float, effort: Effort) -> bool:
+    """Whether a gain beside a busy neighbour is worth a loss on an idle machine, both as ratios above 1: an idle machine
+    weighs `idle` times as much, and a small gain is none."""
+    return gain > effort.gain and gain > loss**effort.idle
+
+
 def _may_lead(row: Standing, effort: Effort) -> bool:
     return row.ratio.value <= 1.0 + effort.tie or (row.ratio.low is not None and row.ratio.low <= 1.0)
 

@@ -25,7 +25,7 @@ from edge_runtime.objective import Objective
 from edge_runtime.profile import Measurement, Tuned, distribution, key_of
 from edge_runtime.tuning.contest import Contender, Contest, Open
 from edge_runtime.tuning.effort import Effort
-from edge_runtime.tuning.race import decided, ratio, surely_behind, survivors, tied
+from edge_runtime.tuning.race import decided, outweighs, ratio, surely_behind, survivors, tied
 from edge_runtime.tuning.words import verdict
 from edge_runtime.values import Device
 
@@ -82,12 +82,13 @@ def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progr
     since = _halve(contest, others, plain, lambda what, share: progress(what, 0.3 + 0.4 * share))
     _final(contest, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
     progress("beside a busy neighbour", 0.85)
-    _drop_fragile(contest, contest.best(plain))
+    _drop_fragile(contest, since)
     progress("taking CPU time at a fixed rate", 0.9)
     standing = contest.standing(since=since)
     winner = _lightest(contest, [contest.named(name) for name in tied(standing, contest.effort)])
     progress("confirming", 0.95)
-    baseline = contest.best(plain)
+    there = [candidate for candidate in plain if candidate in contest.alive]
+    baseline = contest.best(there) if there else winner
     winner = _confirm(contest, winner, baseline)
     names = {contender.name: candidate for candidate, contender in contest.alive.items()}
     return Held(winner, baseline, tuple(names[row.name] for row in standing if row.name in names))
@@ -145,17 +146,20 @@ def _final(contest: Contest, since: int, progress: Progress) -> None:
         running = [c for c in running if c in contest.alive and str(c) not in behind]
 
 
-def _drop_fragile(contest: Contest, baseline: Candidate) -> None:
-    """Send home who is fast on an idle machine only: who suffers from a busy neighbour much more than the best with its
-    backend's own settings does. A device does more than infer."""
+def _drop_fragile(contest: Contest, since: int) -> None:
+    """Send home who is fast on an idle machine only: for whom there is another that gains more beside a busy neighbour than
+    it loses without one. A device does more than infer."""
     contest.crowd(list(contest.alive), contest.effort.crowded)
-    if baseline not in contest.alive or contest.objective.busy:
+    if contest.objective.busy:
         return
-    usual = contest.alive[baseline].busy
-    for contender in list(contest.alive.values()):
-        gap = ratio(contender.busy, usual, 0.95)
-        if gap.low is not None and gap.low > contest.effort.fragile:
-            contest.leave(contender, f"beside a busy neighbour its p95 is {gap.value:.1f}x that of {baseline}")
+    figures = {row.name: row.figure for row in contest.standing(since=since)}
+    there = [contender for contender in contest.alive.values() if contender.name in figures and contender.busy]
+    for one in there:
+        for other in there:
+            loss, gain = figures[other.name] / figures[one.name], ratio(one.busy, other.busy, 0.95)
+            if loss >= 1.0 and gain.low is not None and outweighs(gain.low, loss, contest.effort):
+                contest.leave(one, f"beside a busy neighbour its p95 is {gain.value:.1f}x that of {other.name}")
+                break
 
 
 def _lightest(contest: Contest, leaders: Sequence[Candidate]) -> Candidate:

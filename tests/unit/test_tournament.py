@@ -19,7 +19,7 @@ from edge_runtime.objective import Objective
 from edge_runtime.profile import Candidate
 from edge_runtime.tuning.contest import Contest
 from edge_runtime.tuning.effort import Effort
-from edge_runtime.tuning.race import decided, ratio, standings, survivors, tied
+from edge_runtime.tuning.race import decided, outweighs, ratio, standings, survivors, tied
 from edge_runtime.tuning.tournament import Held, hold
 from edge_runtime.values import Device, Settings
 from tests.doubles import HERE, manifest
@@ -195,7 +195,8 @@ def test_the_objective_decides_what_is_compared() -> None:
 
 
 def test_who_is_fast_on_an_idle_machine_only_does_not_win() -> None:
-    """A tenth faster than all others alone, and five times slower beside a neighbour: it is sent home, and told why."""
+    """A tenth faster than all others alone, and five times slower beside a neighbour: it is sent home, and told why. Where
+    the gain would not make up for the loss, or is small, it wins."""
     machine = Machine(8)
     fragile, steady = candidates(2)
     fragile = msgspec.structs.replace(fragile, settings=Settings(spinning=True))
@@ -204,6 +205,11 @@ def test_who_is_fast_on_an_idle_machine_only_does_not_win() -> None:
     assert held.winner == steady
     assert "beside a busy neighbour its p95 is" in contest.lost[-1].why
     assert play(fakes, {steady: [fragile]}, Objective(busy=True))[0].winner == steady
+    fakes[fragile] = Fake(machine, 0.0009, crowded=1.4)
+    assert play(fakes, {steady: [fragile]})[0].winner == fragile
+    assert outweighs(1.3, 1.05, QUICK)
+    assert not outweighs(1.25, 1.05, QUICK)
+    assert not outweighs(1.1, 1.0, QUICK)
 
 
 def test_at_a_rate_nobody_runs_back_to_back() -> None:
