@@ -80,7 +80,7 @@ class Worker:
     def started(self) -> Started:
         """What loading showed, once it has loaded. Raises RunError where it does not, or its outputs are wrong."""
         if self._started is None:
-            answer = self._receive(self._deadline, "loading it and running it once")
+            answer = self._receive(self._deadline, self._limits.start, "loading it and running it once")
             if answer.started is None:
                 raise self._end("it answered out of turn")
             self._started = answer.started
@@ -122,7 +122,8 @@ class Worker:
         if self._closed:
             raise RunError("its process was ended before")
         self._send(msgspec.json.encode(command))
-        answer = self._receive(time.monotonic() + seconds + self._limits.slack, "a turn")
+        allowed = seconds + self._limits.slack
+        answer = self._receive(time.monotonic() + allowed, allowed, "a turn")
         if answer.turn is None or not answer.turn.times:
             raise self._end("it answered out of turn")
         return answer.turn
@@ -135,8 +136,8 @@ class Worker:
         except (OSError, ValueError):
             raise self._end(None) from None
 
-    def _receive(self, deadline: float, what: str) -> Answer:
-        line = self._line(deadline, what)
+    def _receive(self, deadline: float, allowed: float, what: str) -> Answer:
+        line = self._line(deadline, allowed, what)
         try:
             answer = msgspec.json.decode(line, type=Answer)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -145,24 +146,24 @@ class Worker:
             raise self._end(answer.error)
         return answer
 
-    def _line(self, deadline: float, what: str) -> bytes:
+    def _line(self, deadline: float, allowed: float, what: str) -> bytes:
         """The next line of its answers, as long as it keeps to its limits."""
-        stdout, begun = self._process.stdout, time.monotonic()
+        stdout = self._process.stdout
         assert stdout is not None  # noqa: S101  (it was asked for)
         if self._closed:
             raise RunError("its process was ended before")
         while b"\n" not in self._answers:
             left = deadline - time.monotonic()
-            if left <= 0:
-                raise self._end(f"{what} took more than {deadline - begun:.0f} s")
             self._check_memory()
-            if select.select([stdout], [], [], min(left, _GLANCE))[0]:
+            if select.select([stdout], [], [], max(0.0, min(left, _GLANCE)))[0]:
                 read = os.read(stdout.fileno(), 1 << 16)
                 if not read:
                     raise self._end(None)
                 self._answers += read
                 if len(self._answers) > _LINE:
                     raise self._end("it answered without end")
+            elif left <= 0:  # not before looking: it may have answered while another one was waited for
+                raise self._end(f"{what} took more than {allowed:g} s")
         line, _, self._answers = self._answers.partition(b"\n")
         return line
 

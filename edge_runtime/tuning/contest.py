@@ -94,13 +94,19 @@ class Contest:
         The next process starts while one is waited for: most of a start is reading files and importing.
         """
         waiting: list[Contender] = []
-        for number, candidate in enumerate(candidates):
-            progress(f"starting {candidate}", number / len(candidates))
-            waiting.append(Contender(candidate, self._open(candidate)))
-            if len(waiting) > 1:
-                self._start(waiting.pop(0))
-        for contender in waiting:
-            self._start(contender)
+        try:
+            for number, candidate in enumerate(candidates):
+                progress(f"starting {candidate}", number / len(candidates))
+                waiting.append(Contender(candidate, self._open(candidate)))
+                if len(waiting) > 1:
+                    self._start(waiting[0])
+                    del waiting[0]
+            while waiting:
+                self._start(waiting[0])
+                del waiting[0]
+        finally:
+            for contender in waiting:  # where this was given up in the middle
+                contender.runner.close()
         if not self.alive:
             raise self.nobody()
 

@@ -167,6 +167,21 @@ def test_a_candidate_that_dies_loses_and_the_tournament_goes_on(fails_at: int) -
     assert str(dying) in [lost.candidate for lost in contest.lost]
 
 
+def test_a_tournament_that_is_given_up_leaves_no_process() -> None:
+    """Who tells it to stop, by an exception while it starts them, finds every process ended."""
+    fakes = {c: Fake(Machine(), 0.001) for c in candidates(5)}
+    told: list[str] = []
+
+    def stop(what: str, share: float) -> None:
+        told.append(what)
+        if len(told) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Contest(lambda c: fakes[c], Objective(), QUICK, None, 0) as contest:
+        hold(contest, list(fakes), lambda c: (), stop)
+    assert [fake.closed for fake in fakes.values()] == [True, True, True, False, False]  # the last two were never opened
+
+
 def test_when_all_die_the_error_names_each() -> None:
     """Nobody is chosen, and the caller learns why."""
     with pytest.raises(RunError, match=r"no candidate runs here.*v0 on made up:CPU: .*signal 11.*v1"):
