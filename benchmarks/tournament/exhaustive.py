@@ -15,10 +15,13 @@ from edge_runtime.objective import Objective
 from edge_runtime.tuning.contest import Contest
 from edge_runtime.tuning.effort import Effort
 from edge_runtime.tuning.race import ratio
+from edge_runtime.tuning.tournament import drop_fragile
 
 ROUNDS = 10
 SECONDS = 0.2
 """Of each candidate in each round: two seconds in all, as `edge-runtime bench` takes."""
+FINALISTS = 5
+"""Of these, who is fast on an idle machine only does not win: the same rule as a tournament's."""
 
 
 class Searched(msgspec.Struct, frozen=True):
@@ -44,6 +47,9 @@ def search(bundle: Bundle, winner: Candidate, *, confirming: int) -> Searched:
         contest.enter(everyone, lambda what, share: None)
         for _ in range(ROUNDS):
             contest.run()
+        standing = contest.standing()
+        contest.dismiss([contest.named(row.name) for row in standing[:FINALISTS]], standing)
+        drop_fragile(contest, since=0)
         seconds = time.monotonic() - began
         pick = contest.best(contest.alive)
     if pick == winner:

@@ -82,7 +82,7 @@ def hold(contest: Contest, plain: Sequence[Candidate], settings: Settings, progr
     since = _halve(contest, others, plain, lambda what, share: progress(what, 0.3 + 0.4 * share))
     _final(contest, since, lambda what, share: progress(what, 0.7 + 0.15 * share))
     progress("beside a busy neighbour", 0.85)
-    _drop_fragile(contest, since)
+    drop_fragile(contest, since)
     progress("taking CPU time at a fixed rate", 0.9)
     standing = contest.standing(since=since)
     winner = _lightest(contest, [contest.named(name) for name in tied(standing, contest.effort)])
@@ -146,7 +146,7 @@ def _final(contest: Contest, since: int, progress: Progress) -> None:
         running = [c for c in running if c in contest.alive and str(c) not in behind]
 
 
-def _drop_fragile(contest: Contest, since: int) -> None:
+def drop_fragile(contest: Contest, since: int) -> None:
     """Send home who is fast on an idle machine only: for whom there is another that gains more beside a busy neighbour than
     it loses without one. A device does more than infer."""
     contest.crowd(list(contest.alive), contest.effort.crowded)
