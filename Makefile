@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STORE := store
 
-.PHONY: help demo test check bench zoo setup store mosquitto lock clean
+.PHONY: help demo test check bench zoo shapes tournament setup store mosquitto lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -25,9 +25,16 @@ bench: setup store ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.overhead --json reports/overhead.json
 	$(BIN)/python -m benchmarks.footprint --json reports/footprint.json
 	$(BIN)/python -m benchmarks.zoo --json reports/zoo.json
+	$(BIN)/python -m benchmarks.gate --json reports/gate.json
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
 	.venv-zoo/bin/python -m models.zoo build/zoo
+
+shapes: .venv-zoo/ready ## build the thirteen nets with random weights that python -m benchmarks.tournament measures
+	.venv-zoo/bin/python -m benchmarks.shapes build/shapes
+
+tournament: setup store shapes ## tournaments held against engines left alone, and against an exhaustive search: an hour
+	$(BIN)/python -m benchmarks.tournament --json reports/tournament.json
 
 setup: .venv/ready
 

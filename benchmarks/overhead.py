@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmarks.convention import Options, Outcome, at_most, main
 from benchmarks.tiny import SHAPE, tiny_bundle
 from edge_runtime import Runtime
 from edge_runtime.backends import devices
-from edge_runtime.bench.measure import Case, measure
+from edge_runtime.bench.measure import called, measure
 from edge_runtime.bench.statistics import paired_ratio
 from edge_runtime.values import Array
 
@@ -39,10 +40,10 @@ def run(options: Options) -> Outcome:
                 assert model.loaded is not None  # noqa: S101  (it has no partner)
                 inputs = {"x": x}
                 cases = [
-                    Case("raw", RAW[device.backend](model.loaded.session, x)),
-                    Case("session", lambda run=model.loaded.session.run, i=inputs: run(i)),  # type: ignore[misc]
-                    Case("infer", lambda infer=model.infer, i=inputs: infer(i)),  # type: ignore[misc]
-                    Case("infer with a budget", lambda infer=model.infer, i=inputs: infer(i, budget=1.0)),  # type: ignore[misc]
+                    called("raw", RAW[device.backend](model.loaded.session, x)),
+                    called("session", partial(model.loaded.session.run, inputs)),
+                    called("infer", partial(model.infer, inputs)),
+                    called("infer with a budget", partial(model.infer, inputs, budget=1.0)),
                 ]
                 seconds = 1.0 if options.quick else 6.0
                 samples = measure(cases, runs=10**6, seconds=seconds, progress=lambda *_: None)

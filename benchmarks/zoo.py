@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
-from edge_runtime.bench.cold import seeded_inputs
+from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.store import Store

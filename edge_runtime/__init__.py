@@ -27,10 +27,10 @@ from edge_runtime.errors import (
 )
 from edge_runtime.local import ModelStream
 from edge_runtime.model import Model
+from edge_runtime.profile import Profile
 from edge_runtime.remote import Call, Pending, Remote, Reply
 from edge_runtime.routing.policy import Policy
 from edge_runtime.runtime import Runtime
-from edge_runtime.tuning.profile import Profile
 from edge_runtime.values import Attempt, Device, Result, Settings, Tensors
 
 __all__ = [

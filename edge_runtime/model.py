@@ -50,6 +50,8 @@ class Model:
         self._local = None if loaded is None else Local(loaded, self._processors)
         self._cloud_times = CloudTimes(policy)
         self._lock = Lock()
+        self.status = "ready"
+        """What is being done about its engine while it serves, in words: another one is compiled, it is tuned again."""
 
     @property
     def name(self) -> str:
@@ -59,6 +61,14 @@ class Model:
     def loaded(self) -> Loaded | None:
         """What runs on this device and why; None when the model can only be asked of the cloud."""
         return self._loaded
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Let another session serve from the next call on. Calls under way, and streams, stay on the one that they began
+        with, which is freed when the last of them ends."""
+        local = Local(loaded, self._processors)
+        if self._local is not None:
+            local.times = self._local.times
+        self._loaded, self._local, self.status = loaded, local, "ready"
 
     def infer(self, inputs: Tensors | Raw, *, budget: float | None = None) -> Result:
         """Answer one call.

@@ -11,12 +11,13 @@ import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.installed import Installed
-from edge_runtime.engines import Loaded, open_best
+from edge_runtime.engines import Loaded
 from edge_runtime.errors import InputError
 from edge_runtime.model import Model
+from edge_runtime.profile import PROFILE, Profile, load
 from edge_runtime.remote import Remote
 from edge_runtime.routing.policy import Policy
-from edge_runtime.tuning.profile import PROFILE, Profile, load
+from edge_runtime.upkeep import Upkeep
 from edge_runtime.values import Result
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Runtime:
     `store` is a folder of bundles, or None to use `open` alone. `cloud` is a URL whose scheme some installed package serves
     (cloud_bridge: http, https, mqtt, mqtts), or any object with the `Remote` port, or None. `profile` is what was measured
     on this device: a value, a path, or None for STORE/profile.json. `device` narrows the choice of engine ("openvino",
-    "onnx:CUDA"): a model that cannot run there is an error, never run elsewhere. A remote made from a URL is closed with
+    "onnx:CUDA"): a model that cannot run there is an error, never run elsewhere. With `retune`, a model that was tuned
+    (`edge-runtime tune`) is tuned again in the background when an engine, a driver or the cores allowed have changed since;
+    until then the last choice serves (`Model.status` tells). A remote made from a URL is closed with
     the runtime; one that was handed in stays its owner's.
     """
 
@@ -47,11 +50,13 @@ class Runtime:
         profile: Profile | str | Path | None = None,
         policy: Policy = Policy(),
         device: str | None = None,
+        retune: bool = True,
     ) -> None:
         self._store = store if isinstance(store, Installed | None) else Installed(store)
-        self._profile = profile if isinstance(profile, Profile) else self._load_profile(profile)
         self._policy = policy
-        self._device = device
+        path = self._profile_path(profile)
+        measured = profile if isinstance(profile, Profile) else Profile() if path is None else load(path)
+        self._upkeep = Upkeep(measured, path, device, retune)
         self._models: dict[tuple[str, str, str], Model] = {}
         self._opening = Lock()  # held for as long as a model takes to open; the other one never for long
         self._lock = Lock()
@@ -90,6 +95,7 @@ class Runtime:
             self._closed = True
         with self._opening:
             models, self._models = list(self._models.values()), {}
+        self._upkeep.close()
         if self._pool is not None:
             self._pool.shutdown()
         if self._owns_remote and self._remote is not None:
@@ -107,22 +113,25 @@ class Runtime:
     def _load(self, bundle: Bundle) -> Model:
         manifest = bundle.manifest
         remote = self._remote if manifest.partner is not None else None
-        loaded = open_best(bundle, self._profile, device=self._device) if manifest.variants or remote is None else None
+        loaded = self._upkeep.open(bundle) if manifest.variants or remote is None else None
         model = Model(manifest, loaded, remote, self._policy, self._submit, bundle)
         if loaded is not None and remote is not None:
             _warm_up(model, loaded)
+        self._upkeep.attend(model, bundle)
         return model
 
     def _check_open(self) -> None:
         if self._closed:
             raise InputError("this runtime is closed")
 
-    def _load_profile(self, path: str | Path | None) -> Profile:
-        if path is not None and not Path(path).is_file():
-            raise InputError(f"there is no profile at {path}; make one with edge-runtime bench --profile {path}")
-        if path is not None:
-            return load(Path(path))
-        return Profile() if self._store is None else load(self._store.path / PROFILE)
+    def _profile_path(self, given: Profile | str | Path | None) -> Path | None:
+        if isinstance(given, Profile):
+            return None
+        if given is None:
+            return None if self._store is None else self._store.path / PROFILE
+        if not Path(given).is_file():
+            raise InputError(f"there is no profile at {given}; make one with edge-runtime tune --profile {given}")
+        return Path(given)
 
     def _submit(self, call: Callable[[], Result]) -> Future[Result]:
         with self._lock:

@@ -29,16 +29,50 @@ class Device(msgspec.Struct, frozen=True):
     """The hardware, where the engine tells: "Intel(R) Xeon(R) Platinum 8259CL"."""
     engine: str = ""
     """The engine and its version: "onnxruntime 1.31.1"."""
+    driver: str = ""
+    """The driver below the engine and its version, where there is one: "nvidia 550.54"."""
 
     def __str__(self) -> str:
         return f"{self.backend}:{self.name}"
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an engine is to run a model. Every backend obeys each field or raises; none is ignored."""
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an engine is to run a model. None leaves a setting as this project's backend has it. Every backend obeys each
+    field or raises BackendError; none is ignored."""
 
     threads: int | None = None
-    """Threads of one inference; None leaves it to the engine."""
+    """Threads of one inference on a CPU."""
+    spinning: bool | None = None
+    """onnx: threads that wait for work burn their core, to begin sooner. Off unless asked for."""
+    graph: Literal["all", "extended", "basic", "none"] | None = None
+    """onnx: how far the graph is optimised when it is loaded. All of it unless asked otherwise."""
+    parallel: bool | None = None
+    """onnx: independent parts of the graph run at the same time."""
+    pinning: bool | None = None
+    """openvino, CPU: threads are tied to cores. Off unless asked for."""
+    streams: int | None = None
+    """openvino: inferences that may run at the same time, each on its share of the threads."""
+    hint: Literal["f32", "f16", "bf16"] | None = None
+    """openvino: the type that floating-point parts are computed in. As the artifact has it unless asked otherwise."""
+    xnnpack: bool | None = None
+    """tflite: whether XNNPACK takes the graph. It does unless asked otherwise."""
+    fixed: tuple[tuple[str, int], ...] = ()
+    """openvino: named dimensions of the signature that the model is compiled for, with their sizes. Calls with other sizes
+    are answered too, by a second program with dynamic shapes that the first such call compiles."""
+    resident: bool = False
+    """onnx, openvino: a stream keeps its recurrent state in the engine's own memory from step to step."""
+
+    def __str__(self) -> str:
+        words = [] if self.threads is None else [f"{self.threads}T"]
+        for word in ("spinning", "parallel", "pinning", "xnnpack"):
+            if (value := getattr(self, word)) is not None:
+                words.append(word if value else f"no {word}")
+        words += [] if self.graph is None else [f"graph {self.graph}"]
+        words += [] if self.hint is None else [self.hint]
+        words += [] if self.streams is None else [f"{self.streams} streams"]
+        words += ["fixed " + ",".join(f"{name}={size}" for name, size in self.fixed)] if self.fixed else []
+        words += ["resident"] if self.resident else []
+        return " ".join(words)
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
-from edge_runtime.bench.cold import seeded_inputs
+from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.archive import file_of
 from edge_runtime.bundles.bundle import Bundle, read_bundle
@@ -197,7 +197,7 @@ def _stated(bundle: Bundle, folder: Path) -> Bundle:
     """The bundle in `folder`, each variant with the tolerance that was found for it."""
     known = golden.load(bundle)
     variants = tuple(
-        msgspec.structs.replace(variant, tolerance=stated(variant.precision, _furthest(bundle, variant, known)))
+        msgspec.structs.replace(variant, tolerance=stated(variant.precision, furthest(bundle, variant, known)))
         for variant in bundle.manifest.variants
     )
     shutil.copytree(bundle.folder, folder)
@@ -205,7 +205,7 @@ def _stated(bundle: Bundle, folder: Path) -> Bundle:
     return read_bundle(folder)
 
 
-def _furthest(bundle: Bundle, variant: Variant, known: tuple[list[Tensors], list[Tensors]]) -> float:
+def furthest(bundle: Bundle, variant: Variant, known: tuple[list[Tensors], list[Tensors]]) -> float:
     """How far the variant is from the golden outputs, on the engine where it is furthest."""
     found = [0.0]
     for candidate in everywhere(bundle):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from edge_runtime.bundles.store import Store
-from edge_runtime.tuning.profile import PROFILE
+from edge_runtime.profile import PROFILE
 
 # A slow example on a busy machine is no failure: nothing here tests speed.
 settings.register_profile("project", settings(), deadline=None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
 import numpy as np
 
 from edge_runtime.bench.fingerprint import Fingerprint
 from edge_runtime.bench.measure import Samples
 from edge_runtime.bench.report import ColdStart, Entry, Protocol, Report
 from edge_runtime.bench.statistics import doubts, percentiles
+from edge_runtime.bench.yardstick import NAME
 from edge_runtime.bundles.manifest import Accuracy
 
 MACHINE = Fingerprint(
@@ -43,9 +47,36 @@ def failed(backend: str, error: str) -> Entry:
     )  # fmt: skip
 
 
-def report(*entries: Entry) -> Report:
+def report(*entries: Entry, yardsticks: tuple[Samples, ...] = ()) -> Report:
     """A report of these on a test machine."""
     return Report(
         date="2026-01-02T03:04:05+00:00", command="edge-runtime bench net", fingerprint=MACHINE,
-        protocol=Protocol(400, 2.0, 0), entries=entries,
+        protocol=Protocol(400, 2.0, 0), entries=entries, yardsticks=yardsticks,
     )  # fmt: skip
+
+
+def simulated(
+    medians: Mapping[str, float], random: np.random.Generator, *, speed: float = 1.0, starts: int = 1, between: float = 0.02
+) -> Report:
+    """One model's report on a machine whose speed wanders: what each backend takes, by its median in seconds.
+
+    The speed is a random walk that the yardstick shares; each of `starts` processes is off by an offset of its own (a
+    deviation of `between`), each round by 1 % more, and each run by 5 %.
+    """
+    rounds, runs = 10 * starts, 20
+    walk = np.log(speed) + np.cumsum(random.normal(0, 0.02, rounds))
+    begins = tuple(range(10, rounds, 10))
+
+    def samples(name: str, median: float, offset: float) -> Samples:
+        own = np.repeat(random.normal(0, offset, starts), 10) + random.normal(0, 0.01, rounds)
+        noise = random.normal(0, 0.05, (rounds, runs))
+        values = np.maximum(1, median * 1e9 * np.exp(walk + own)[:, None] * np.exp(noise)).astype(int)
+        return Samples(name, tuple(tuple(part) for part in values.tolist()), starts=begins)
+
+    measured = []
+    for backend, median in medians.items():
+        taken = samples(f"net {backend}", median, between)
+        seconds = [value * 1e-9 for value in taken.values]
+        measured.append(msgspec.structs.replace(entry(backend), samples=taken, percentiles=percentiles(seconds)))
+    found = report(*measured, yardsticks=(samples(NAME, 200e-6, 0.002),))
+    return msgspec.structs.replace(found, protocol=msgspec.structs.replace(found.protocol, repeat=starts))

@@ -22,12 +22,12 @@ from benchmarks.convention import Options, Outcome, at_least, main
 from benchmarks.demo.cloud import Cloud
 from benchmarks.demo.report import as_page, as_values, median_and_worst, where
 from benchmarks.demo.rows import Page, Row, listen_row, parity_rows, read_row
+from edge_runtime import profile
 from edge_runtime.bench import harness
 from edge_runtime.bench.report import Report
 from edge_runtime.bench.units import duration
 from edge_runtime.bundles.store import Store
 from edge_runtime.cli.shell import write
-from edge_runtime.tuning import profile
 
 MODELS = ("ppocr_det", "ppocr_rec", "silero_vad", "basic_pitch")
 

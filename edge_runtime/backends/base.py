@@ -1,7 +1,7 @@
 """The engine port: what every backend offers, and the parts that are the same for all of them.
 
-A backend is one file of this folder. It imports its vendor's package when a device is listed or a model is loaded, never
-when it is itself imported, and lets none of the vendor's errors out.
+A backend is the file of its name, with parts beside it that begin with that name. It imports its vendor's package when a
+device is listed or a model is loaded, never when it is itself imported, and lets none of the vendor's errors out.
 """
 
 from __future__ import annotations
@@ -93,12 +93,20 @@ class Backend(Protocol):
         settings: Settings = Settings(),
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> Session:
         """Load an artifact on exactly this device, or raise a BackendError.
 
         `signature` is the manifest's: the artifact is held against it. Without one, the session's signature is the
         artifact's own, without state. `names` maps names of the signature to the artifact's own where they differ.
+        `cache` is a folder of this very artifact, device, engine and settings: what the engine compiled before is taken
+        from it, and what it compiles now is left there. An engine that keeps nothing leaves it alone.
         """
+        ...
+
+    def tunings(self, device: Device, cores: int, signature: Signature, sizes: Mapping[str, int]) -> Iterator[Settings]:
+        """The settings worth measuring on this device for a model of this signature, whose named dimensions typically have
+        these `sizes`. `Settings()` comes first. `cores` is how many threads can really run at once."""
         ...
 
 
@@ -143,14 +151,42 @@ def closed_error(device: Device) -> RunError:
     return RunError(f"this session on {device} is closed; load the model again")
 
 
-def check_threads(device: str, settings: Settings) -> None:
-    """Raise BackendError for a number of threads that would not be obeyed."""
-    if settings.threads is None:
-        return
-    if settings.threads < 1:
-        raise BackendError(f"threads={settings.threads}: give 1 or more, or None to leave it to the engine")
-    if device != "CPU":
-        raise BackendError(f"threads={settings.threads} is a setting of the CPU; {device} has no such setting")
+def check_settings(backend: str, device: str, settings: Settings, obeyed: Mapping[str, str]) -> None:
+    """Raise BackendError for a setting that would not be obeyed.
+
+    `obeyed` names the settings that this backend has, each with the device that has it, or "" for all devices.
+    """
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if value == _UNSET[name]:
+            continue
+        if name not in obeyed:
+            raise BackendError(f"{name}={value} is no setting of {backend}; it has {', '.join(obeyed)}")
+        if obeyed[name] not in ("", device):
+            raise BackendError(f"{name}={value} is a setting of {backend}'s {obeyed[name]}; {device} has no such setting")
+    for name in ("threads", "streams"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise BackendError(f"{name}={value}: give 1 or more, or None to leave it to the engine")
+
+
+_UNSET = {name: getattr(Settings(), name) for name in Settings.__struct_fields__}
+
+
+def refuse_stateless(signature: Signature, settings: Settings) -> None:
+    """Raise BackendError for a state that is to be kept in the engine's memory where there is none to keep."""
+    if settings.resident and not signature.state:
+        raise BackendError("resident=True: this model has no recurrent state that the engine could keep")
+
+
+def thread_counts(cores: int) -> tuple[int, ...]:
+    """The numbers of threads worth measuring: 1, 2, 4, ... and as many as there are cores."""
+    return (*(1 << power for power in range((cores - 1).bit_length())), cores)
+
+
+def few_or_all(cores: int) -> tuple[int, ...]:
+    """The least and the most threads: for a setting that is not worth measuring at each number of them."""
+    return (1,) if cores == 1 else (1, cores)
 
 
 def reconcile(artifact: Path, found: Signature, wanted: Signature | None, names: Mapping[str, str] | None) -> Signature:

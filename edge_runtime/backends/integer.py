@@ -42,17 +42,18 @@ def load(
     signature: Signature,
     names: Mapping[str, str],
     quantized: Mapping[str, Scale],
+    cache: Path | None = None,
 ) -> Session:
     """Load an artifact that holds these tensors of the signature as integers. The session takes and gives float32.
 
     Raises a BackendError: ArtifactError too when the artifact itself says other scales.
     """
     if not quantized:
-        return backend.load(artifact, device=device, settings=settings, signature=signature, names=names)
+        return backend.load(artifact, device=device, settings=settings, signature=signature, names=names, cache=cache)
     stored = msgspec.structs.replace(
         signature, inputs=_stored(signature.inputs, quantized), outputs=_stored(signature.outputs, quantized), state=()
     )
-    session = backend.load(artifact, device=device, settings=settings, signature=stored, names=names)
+    session = backend.load(artifact, device=device, settings=settings, signature=stored, names=names, cache=cache)
     try:
         _check(artifact, session, quantized)
     except ArtifactError:

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
+import msgspec
 
 from edge_runtime.backends import base
-from edge_runtime.errors import ArtifactError, DeviceMissingError, EngineMissingError, RunError
+from edge_runtime.backends import openvino_engine as engine
+from edge_runtime.backends.openvino_engine import read, without_telemetry
+from edge_runtime.backends.openvino_session import OpenvinoSession, Program, Row, Rows
+from edge_runtime.backends.openvino_state import ResidentStream, check_stream, make_stateful
+from edge_runtime.errors import ArtifactError, BackendError, DeviceMissingError, EngineMissingError
 from edge_runtime.signature import Signature, TensorSpec
-from edge_runtime.values import Array, Device, Settings, Tensors
+from edge_runtime.values import Device, Settings
 
-READERS = {".onnx": "onnx", ".xml": "ir"}
-"""The engine's reader for each kind of file. Left to itself it tries all it has on a file that is none of theirs."""
-
-HINTS: dict[str, Any] = {
-    "PERFORMANCE_HINT": "LATENCY",
-    # A variant has the precision that it was measured with: otherwise fp32 becomes bf16 on a CPU that has it (4e-2 off on
-    # basic-pitch, where fp32 is 1e-6 off), and fp16 on a GPU.
-    "EXECUTION_MODE_HINT": "ACCURACY",
-}
-# Threads pinned to cores gain nothing on an idle machine and quadruple the 99th percentile on a busy one.
-CPU_HINTS: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
+__all__ = ["BACKEND", "OpenvinoBackend", "read", "session_of", "without_telemetry"]
 
 DTYPES = {
     "boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16",
     "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
 }  # fmt: skip
 
-Row: TypeAlias = tuple[str, int]
-"""The signature's name of a tensor, and the engine's index."""
+OBEYED = {"threads": "CPU", "pinning": "CPU", "streams": "CPU", "hint": "", "fixed": "", "resident": ""}
 
 
 class OpenvinoBackend:
@@ -46,11 +35,29 @@ class OpenvinoBackend:
 
     def devices(self) -> Iterator[Device]:
         try:
-            core = _core()
+            core = engine.core()
         except EngineMissingError:
             return
-        yield _device(core, "CPU")  # it is always there, and to ask for all loads the libraries of all
-        yield from (_device(core, name) for name in core.available_devices if name != "CPU")
+        yield engine.device_of("CPU")  # it is always there, and to ask for all loads the libraries of all
+        yield from (engine.device_of(name) for name in core.available_devices if name != "CPU")
+
+    def tunings(self, device: Device, cores: int, signature: Signature, sizes: Mapping[str, int]) -> Iterator[Settings]:
+        yield Settings()
+        names = dict.fromkeys(size for spec in signature.inputs for size in spec.shape if isinstance(size, str))
+        fixed = tuple((name, sizes[name]) for name in names) if names.keys() <= sizes.keys() else ()
+        if device.name != "CPU":
+            if fixed:
+                yield Settings(fixed=fixed)
+            return
+        yield from map(Settings, base.thread_counts(cores))
+        if cores > 1:
+            yield Settings(threads=cores, streams=2)
+        yield from (Settings(hint=hint) for hint in engine.hints("CPU") if hint != "f32")
+        for threads in base.few_or_all(cores):
+            if fixed:
+                yield Settings(threads=threads, fixed=fixed)
+            if signature.state and not names:
+                yield Settings(threads=threads, resident=True)
 
     def load(
         self,
@@ -60,198 +67,116 @@ class OpenvinoBackend:
         settings: Settings = Settings(),
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> base.Session:
-        core = _core()
-        base.check_threads(device, settings)
+        core = engine.core()
+        base.check_settings(self.name, device, settings, OBEYED)
         base.refuse_hidden(artifact, signature, "openvino")
         # The CPU is always there, and listing devices loads the libraries of all.
         if device != "CPU" and device not in core.available_devices:
             raise DeviceMissingError(f"openvino has no device {device!r} here; it has {', '.join(core.available_devices)}")
-        model = _read(core, artifact)
-        if model.get_variables():
-            raise ArtifactError(f"{artifact.name} hides its state inside; export it with the state as inputs and outputs")
-        inputs, outputs = _ports(model, signature, names)
+        engine.check_hint(device, settings)
+        making = Making(artifact, device, settings, cache)
+        # What was compiled before is taken without a look at the artifact, which takes nearly as long again.
+        first, model = (making.compiled(), None) if making.kept else (None, making.read())
+        inputs, outputs = _ports(model if first is None else first, signature, names)
         found = base.reconcile(artifact, base.told(artifact, inputs, outputs), signature, names)
+        base.refuse_stateless(found, settings)
         rows = _rows(found.inputs, names, inputs), _rows(found.outputs, names, outputs)
+        if settings.resident:
+            return making.resident(found, rows, model)
+        if settings.fixed:
+            return making.fixed(found, rows, model)
+        return making.plain(found, rows, making.compiled(model) if first is None else first)
 
-        def program(model: Any) -> _Program:
-            return _Program(_compile(core, model, artifact, device, settings), *rows)
 
-        first = program(model)
-        return OpenvinoSession(found, _device(core, first.device), first, lambda: program(_read(core, artifact)))
+class Making(msgspec.Struct, frozen=True):
+    """How an artifact becomes a session."""
 
+    artifact: Path
+    device: str
+    settings: Settings
+    cache: Path | None
 
-def read(artifact: Path) -> Any:
-    """The engine's own form of an ONNX or IR file, for its tools. Raises EngineMissingError, ArtifactError."""
-    return _read(_core(), artifact)
+    @property
+    def kept(self) -> bool:
+        """Whether the cache can hold what is asked for, compiled from the artifact as it is."""
+        as_it_is = not self.settings.fixed and not self.settings.resident
+        return as_it_is and self.cache is not None and any(self.cache.glob("*.blob"))
+
+    def read(self) -> Any:
+        """The engine's form of the artifact, not compiled."""
+        model = read(self.artifact)
+        if model.get_variables():
+            raise ArtifactError(
+                f"{self.artifact.name} hides its state inside; export it with the state as inputs and outputs"
+            )
+        return model
+
+    def compiled(self, model: Any = None) -> Any:
+        """The artifact as it is, compiled. With a cache it is the file that is compiled: what is kept is found by its path
+        faster than by what was read of it."""
+        source = str(self.artifact) if self.cache is not None else self.read() if model is None else model
+        return self._compile(source)
+
+    def _compile(self, model: Any) -> Any:
+        return engine.compile(model, self.artifact, self.device, self.settings, self.cache)
+
+    def plain(self, signature: Signature, rows: Rows, compiled: Any, **more: Any) -> OpenvinoSession:
+        """A session of the artifact as it is."""
+        program = Program(self.compiled, rows, first=compiled, streams=self.settings.streams or 1)
+        return OpenvinoSession(signature, engine.device_of(self.device), program, **more)
+
+    def fixed(self, signature: Signature, rows: Rows, model: Any) -> OpenvinoSession:
+        """A session of the artifact compiled for some sizes, which compiles it for others when those are asked for."""
+        sizes = _sizes(signature, self.settings)
+
+        def compiled(model: Any = None) -> Any:
+            model = self.read() if model is None else model
+            try:
+                model.reshape(
+                    {
+                        index: [sizes.get(size, -1) if isinstance(size, str) else size for size in spec.shape]
+                        for spec, (_, index) in zip(signature.inputs, rows[0], strict=True)
+                    }
+                )
+            except Exception as error:
+                raise ArtifactError(
+                    f"openvino cannot fix {sizes} in {self.artifact.name}: {base.one_line(error)}"
+                ) from error
+            return self._compile(model)
+
+        streams = self.settings.streams or 1
+        program = Program(compiled, rows, first=compiled(model), streams=streams)
+        other = Program(self.compiled, rows, streams=streams)
+        return OpenvinoSession(signature, engine.device_of(self.device), program, other=other, fixed=sizes)
+
+    def resident(self, signature: Signature, rows: Rows, model: Any) -> OpenvinoSession:
+        """A session whose streams keep their state inside, beside a program with the state handed over."""
+        explicit = self.compiled(model)
+        kept = make_stateful(model, signature, rows)
+        compiled = self._compile(model)
+        session = self.plain(signature, rows, explicit, resident=lambda session: ResidentStream(session, compiled, kept))
+        check_stream(session)
+        return session
 
 
 def session_of(compiled: Any, signature: Signature, names: Mapping[str, str]) -> OpenvinoSession:
     """A session of a model that one of the engine's tools has compiled, for the CPU."""
     inputs, outputs = _ports(compiled, signature, names)
-
-    def program() -> _Program:
-        return _Program(compiled, _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs))
-
-    return OpenvinoSession(signature, _device(_core(), "CPU"), program(), program)
+    rows = _rows(signature.inputs, names, inputs), _rows(signature.outputs, names, outputs)
+    return OpenvinoSession(signature, engine.device_of("CPU"), Program(lambda: compiled, rows, first=compiled))
 
 
-class OpenvinoSession:
-    """A loaded model. Runs from several threads wait for each other, as they would inside the engine: asked for low latency
-    it runs one at a time.
-
-    A program with dynamic shapes that has failed is thrown away and compiled again: the engine (2026.4) keeps shapes of the
-    failed run inside, and then fails the next run too, or gives it the failed run's batch size.
-    """
-
-    def __init__(self, signature: Signature, device: Device, program: _Program, compile: Callable[[], _Program]) -> None:
-        self.signature = signature
-        self.device = device
-        self._lock = Lock()
-        self._program: _Program | None = program
-        self._compile = compile
-        self._closed = False
-
-    def run(self, inputs: Tensors) -> dict[str, Array]:
-        with self._lock:
-            program = self._program or self._compiled()
-            try:
-                return program.run(inputs)
-            except Exception as error:
-                if program.dynamic:
-                    self._program = None
-                    with suppress(RunError):  # if it cannot be compiled now, the next run tries again and tells
-                        self._compiled()
-                raise base.run_error(self.device, error) from error
-
-    def _compiled(self) -> _Program:
-        if self._closed:
-            raise base.closed_error(self.device)
-        try:
-            self._program = self._compile()
-        except Exception as error:
-            raise base.run_error(self.device, error) from error
-        return self._program
-
-    def stream(self) -> base.StateStream:
-        return base.StateStream(self)
-
-    def close(self) -> None:
-        with self._lock:
-            self._program = None
-            self._closed = True
-
-
-class _Program:
-    """A compiled model with its infer request, and views of the tensors that the request owns.
-
-    Copying into and out of those views takes half the time of the engine's other ways for small tensors, and about 1 % of
-    a run for large ones. It takes any strides, and the engine never holds the caller's memory.
-    """
-
-    def __init__(self, compiled: Any, inputs: list[Row], outputs: list[Row]) -> None:
-        request = compiled.create_infer_request()
-        self.device: str = compiled.get_property("EXECUTION_DEVICES")[0]
-        self.dynamic = not all(port.partial_shape.is_static for port in compiled.inputs)
-        self._request = request
-        self._inputs = inputs
-        self._views = [request.get_input_tensor(index).data for _, index in inputs]
-        self._wide = [row[0] for row, view in zip(inputs, self._views, strict=True) if view.dtype in (np.int64, np.uint64)]
-        self._outputs: list[tuple[str, Array | None, int]] = [
-            (
-                name,
-                request.get_output_tensor(index).data if compiled.outputs[index].partial_shape.is_static else None,
-                index,
-            )
-            for name, index in outputs
-        ]
-
-    def run(self, inputs: Tensors) -> dict[str, Array]:
-        request, views = self._request, self._views
-        for name in self._wide:
-            _check_narrow(name, inputs[name])
-        for i, (name, index) in enumerate(self._inputs):
-            array = inputs[name]
-            if views[i].shape != array.shape:
-                tensor = request.get_input_tensor(index)
-                tensor.shape = array.shape
-                views[i] = tensor.data
-            np.copyto(views[i], array, casting="no")
-        request.infer(share_outputs=True)
-        return {
-            name: (request.get_output_tensor(index).data if view is None else view).copy()
-            for name, view, index in self._outputs
-        }
-
-
-_INT32 = np.iinfo(np.int32)
-
-
-def _check_narrow(name: str, array: Array) -> None:
-    """The engine computes 64-bit integers in 32 bits, and would cut larger values off without a word."""
-    if array.size and (array.max() > _INT32.max or array.min() < _INT32.min):
-        raise OverflowError(f"input {name!r} has values past 32 bits, and openvino computes integers in 32 bits")
-
-
-@contextmanager
-def without_telemetry() -> Iterator[None]:
-    """What is imported in here does not find the vendor's telemetry package. Left alone, importing the engine is enough to
-    send an event over the network and to leave a client's id in the home folder; its only switch is a file there."""
-    package = "openvino_telemetry"
-    hide = package not in sys.modules
-    if hide:
-        sys.modules[package] = None  # type: ignore[assignment]  # to the import system, a package that is not installed
-    try:
-        yield
-    finally:
-        if hide:
-            del sys.modules[package]
-
-
-@cache
-def _core() -> Any:
-    try:
-        with without_telemetry():
-            import openvino
-    except ImportError as error:
-        raise EngineMissingError(f"openvino is not installed ({error}): pip install 'edge-runtime[openvino]'") from error
-    return openvino.Core()
-
-
-def _read(core: Any, artifact: Path) -> Any:
-    from openvino.frontend import FrontEndManager
-
-    reader = READERS.get(artifact.suffix)
-    if reader is None:
-        raise ArtifactError(f"openvino does not know what {artifact.name} is; it reads {', '.join(READERS)} files")
-    try:
-        if FrontEndManager().load_by_framework(reader).supported(str(artifact)):
-            return core.read_model(str(artifact))
-    except Exception as error:
-        raise ArtifactError(f"openvino does not load {artifact.name}: {base.one_line(error)}") from error
-    raise ArtifactError(f"{artifact.name} is not what its suffix says: openvino's {reader!r} reader refuses it")
-
-
-def _compile(core: Any, model: Any, artifact: Path, device: str, settings: Settings) -> Any:
-    hints = HINTS | (CPU_HINTS if device == "CPU" else {})
-    if settings.threads is not None:
-        hints["INFERENCE_NUM_THREADS"] = settings.threads
-    try:
-        compiled = core.compile_model(model, device, hints)
-    except Exception as error:
-        kind = ArtifactError if device == "CPU" else DeviceMissingError
-        raise kind(f"openvino does not compile {artifact.name} for {device}: {base.one_line(error)}") from error
-    landed = list(compiled.get_property("EXECUTION_DEVICES"))
-    if landed not in ([device], [f"{device}.0"]):
-        raise DeviceMissingError(f"{artifact.name} was to run on {device}, but landed on {', '.join(landed)}")
-    return compiled
-
-
-def _device(core: Any, name: str) -> Device:
-    import openvino
-
-    description = str(core.get_property(name, "FULL_DEVICE_NAME"))
-    return Device(OpenvinoBackend.name, name, description, f"openvino {openvino.__version__.split('-')[0]}")
+def _sizes(signature: Signature, settings: Settings) -> dict[str, int]:
+    """The sizes to be fixed, all of them dimensions of the inputs."""
+    there = dict.fromkeys(size for spec in signature.inputs for size in spec.shape if isinstance(size, str))
+    for name, size in settings.fixed:
+        if name not in there:
+            raise BackendError(f"fixed={name}: no input has such a dimension; named are {', '.join(there) or 'none'}")
+        if size < 1:
+            raise BackendError(f"fixed={name}={size}: give 1 or more")
+    return dict(settings.fixed)
 
 
 def _ports(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b85decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
@@ -31,6 +32,9 @@ Row: TypeAlias = tuple[str, int]
 """The signature's name of a tensor, and the engine's index."""
 
 
+OBEYED = {"threads": "CPU", "xnnpack": "CPU"}
+
+
 class TfliteBackend:
     """Runs TFLite files with ai-edge-litert, or with tflite-runtime where that is what is installed and works."""
 
@@ -44,6 +48,11 @@ class TfliteBackend:
             return
         yield Device(self.name, "CPU", "", engine)
 
+    def tunings(self, device: Device, cores: int, signature: Signature, sizes: Mapping[str, int]) -> Iterator[Settings]:
+        yield Settings()
+        yield from map(Settings, base.thread_counts(cores))
+        yield Settings(threads=1, xnnpack=False)
+
     def load(
         self,
         artifact: Path,
@@ -52,9 +61,10 @@ class TfliteBackend:
         settings: Settings = Settings(),
         signature: Signature | None = None,
         names: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> base.Session:
         _interpreter()
-        base.check_threads(device, settings)
+        base.check_settings(self.name, device, settings, OBEYED)
         if device != "CPU":
             raise DeviceMissingError(f"the tflite backend has no device {device!r}: it runs on the CPU only")
         if signature is not None and signature.hidden_state:
@@ -69,8 +79,11 @@ class TfliteBackend:
         self, artifact: Path, settings: Settings, signature: Signature | None, names: Mapping[str, str] | None
     ) -> TfliteSession:
         make, engine = _interpreter()
+        options: dict[str, Any] = {"num_threads": settings.threads}
+        if settings.xnnpack is not None:
+            options["experimental_op_resolver_type"] = _resolver(make, settings.xnnpack)
         try:
-            interpreter = make(model_path=str(artifact), num_threads=settings.threads)
+            interpreter = make(model_path=str(artifact), **options)
             interpreter.allocate_tensors()
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except Exception as error:
@@ -220,6 +233,12 @@ def _older_interpreter(missing: ImportError) -> tuple[Any, str]:
         fails = f"tflite-runtime is installed but fails with numpy {np.__version__}"
         raise EngineMissingError(f"{fails}: {install}, or pip install 'numpy<2'") from error
     return Interpreter, f"tflite-runtime {tflite_runtime.__version__}"
+
+
+def _resolver(make: Any, xnnpack: bool) -> Any:
+    """The engine's operators, with XNNPACK in the place of those that it has or without it."""
+    kinds = import_module(make.__module__).OpResolverType
+    return kinds.BUILTIN if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 def _rows(specs: Iterable[TensorSpec], names: Mapping[str, str] | None, details: list[dict[str, Any]]) -> list[Row]:

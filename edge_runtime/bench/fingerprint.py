@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.host import cores_allowed, cpu_name, cpu_quota, read
+
 ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "ai-edge-litert", "tflite-runtime")
 _HINTS = (("/.dockerenv", "Docker"), ("/run/.containerenv", "Podman"))
 
@@ -84,11 +86,11 @@ def fingerprint(root: Path = Path("/")) -> Fingerprint:
     """Read the environment. `root` is where `proc` and `sys` are."""
     return Fingerprint(
         project=_versions(("edge-runtime",)).get("edge-runtime", "unknown"),
-        cpu=_cpu(root),
+        cpu=cpu_name(root),
         cores=os.cpu_count() or 1,
-        cores_allowed=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        cpu_quota=_quota(root),
-        governor=_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        cores_allowed=cores_allowed(),
+        cpu_quota=cpu_quota(root),
+        governor=read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         memory=_memory(root),
         kernel=f"{platform.system()} {platform.release()}",
         libc=" ".join(platform.libc_ver()).strip() or "unknown",
@@ -101,37 +103,8 @@ def fingerprint(root: Path = Path("/")) -> Fingerprint:
     )
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8", errors="replace").strip("\0\n ") or None
-    except OSError:
-        return None
-
-
-def _cpu(root: Path) -> str:
-    """The processor's name: x86 has it in cpuinfo, most boards in their device tree."""
-    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip().lower() in ("model name", "hardware") and value.strip():
-            return value.strip()
-    return _read(root / "proc/device-tree/model") or platform.processor() or platform.machine() or "unknown"
-
-
-def _quota(root: Path) -> float | None:
-    """Cores' worth of time by control group, of version 2 or 1."""
-    try:
-        if text := _read(root / "sys/fs/cgroup/cpu.max"):
-            quota, period = text.split()
-            return None if quota == "max" else int(quota) / int(period)
-        group = root / "sys/fs/cgroup/cpu"
-        quota, period = _read(group / "cpu.cfs_quota_us") or "-1", _read(group / "cpu.cfs_period_us") or "0"
-        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
 def _memory(root: Path) -> int | None:
-    for line in (_read(root / "proc/meminfo") or "").splitlines():
+    for line in (read(root / "proc/meminfo") or "").splitlines():
         key, _, value = line.partition(":")
         words = value.split()
         if key == "MemTotal" and words and words[0].isdecimal():
@@ -143,7 +116,7 @@ def _container(root: Path) -> str | None:
     for path, name in _HINTS:
         if (root / path.lstrip("/")).exists():
             return name
-    groups = _read(root / "proc/1/cgroup") or ""
+    groups = read(root / "proc/1/cgroup") or ""
     return next((name for word, name in _WORDS.items() if word in groups), None)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_runtime.bench import scenario_page
 from edge_runtime.bench.charts import Bar, Stack, bars, stacked
 from edge_runtime.bench.page import Block, Cell, Chart, Code, Headline, Notes, Pair, Section, Table, page
 from edge_runtime.bench.plots import Call, Curve, ecdf, timeline
-from edge_runtime.bench.report import Entry, Report, Verdict, clipped, compare, metrics, verdict
+from edge_runtime.bench.report import Entry, Report, Verdict, clipped, metrics, side_by_side, verdict
+from edge_runtime.bench.scatter import Dot, pareto
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import CROSS, duration, times
 
@@ -28,17 +30,28 @@ _COLD = "A fresh process, from Python alone to the first answer. The files may h
 _MEMORY = "How far resident memory grew by loading the model and running it once, in that process."
 _TABLE = (
     f"Small figures: 95 % confidence intervals. {CROSS} fastest: the median over the fastest one's, from rounds in which "
-    "both ran. CPU: processor time of the whole process for one run, above the latency where several cores work at once. "
+    "both ran. CPU: processor time of the whole process for one run, above the latency where several cores work at once; "
+    "paced: at a hundred runs a second (or half what the slowest can), with what is burned between them. "
     "Accuracy: as the bundle's manifest states it."
 )
+_PARETO = (
+    "Up is more accurate, left is faster; the accuracy axis does not begin at zero. A filled dot is a choice: every hollow "
+    "one is beaten by something faster that is at least as accurate. Accuracy is the variant's, as the bundle states it; "
+    "latency is the median here."
+)
+_STAGES = (
+    "One call from what a user hands over to the answer: preparing the tensors, the engine's run (the median above), and "
+    "reading the answer from the outputs. Processing was timed on made-up input of a usual size."
+)
 _HOW = (
-    "Each candidate was first loaded and run once in a process of its own, for its cold start and memory. Those that ran "
-    "were then opened together in one process, warmed up, and took turns in short rounds in a random order, so that a "
-    "change of the machine's clock meets all of them alike. The first runs of each turn are kept apart, and the garbage "
-    "collector ran between rounds only.\n\nPercentiles are nearest ranks. Their intervals come from order statistics and "
-    "assume nothing of the distribution's shape; the interval of a ratio of medians is a bootstrap over whole rounds. "
-    "Where an interval includes no difference, none is claimed. Times compare inside one report; between two machines or "
-    "two days they do not."
+    "Each candidate has a process of its own, which loads it, checks its outputs and runs it once: its cold start and "
+    "memory. Those that ran were warmed up and took turns in short rounds in a random order, so that a change of the "
+    "machine's clock meets all of them alike. The first runs of each turn are kept apart, and the garbage collector "
+    "ran between rounds only.\n\nPercentiles are nearest ranks. Their intervals come from order statistics and assume "
+    "nothing of the distribution's shape; the interval of a ratio of medians is a bootstrap over whole rounds. Where "
+    "an interval includes no difference, none is claimed.\n\nTimes compare inside one report; those of two days do not, "
+    "for the machine's own speed changes. edge-runtime compare sets two reports against each other by a fixed piece of "
+    "work, the yardstick, that took turns with the candidates in both."
 )
 
 
@@ -46,6 +59,9 @@ def render(report: Report) -> str:
     """The page of a report. The same report gives the same bytes."""
     verdicts = [verdict(report, model) for model in report.models]
     lead = _sentence(verdicts[0].text) if len(verdicts) == 1 else _summary(verdicts)
+    if report.scenarios and not report.entries:
+        valid = sum(run.judged.valid for run in report.scenarios)
+        lead = f"{valid} of {len(report.scenarios)} runs under load are valid."
     footer = f"edge-runtime {report.fingerprint.project}, {report.date}"
     return page("Edge Runtime benchmark", lead, sections(report), headlines=headlines(report), footer=footer)
 
@@ -58,14 +74,17 @@ def headlines(report: Report) -> tuple[Headline, ...]:
 def sections(report: Report) -> tuple[Section, ...]:
     """The sections of a report: one a model, then the method, the machine, and how to measure again."""
     protocol, machine = report.protocol, report.fingerprint
+    again = f" All of it was done {protocol.repeat} times, each in fresh processes." if protocol.repeat > 1 else ""
     limits = (
         f"Each candidate ran until {protocol.runs} runs or {protocol.seconds:g} s were measured. Inputs and order were "
-        f"drawn from seed {protocol.seed}."
+        f"drawn from seed {protocol.seed}.{again}"
     )
-    doubtful = (Notes(machine.doubts, "doubt"),) if machine.doubts else ()
+    doubts = (*machine.doubts, *report.doubts)
+    doubtful = (Notes(doubts, "doubt"),) if doubts else ()
     return (
         *(_model(report, model, explained=number == 0) for number, model in enumerate(report.models)),
-        Section("How it was measured", f"{_HOW}\n\n{limits}"),
+        *scenario_page.sections(report.scenarios),
+        *((Section("How it was measured", f"{_HOW}\n\n{limits}"),) if report.entries else ()),
         Section(
             "The machine", "What these figures hold for: this processor, these versions, this load.",
             (Table(("", ""), tuple((Cell(name, "muted"), text) for name, text in machine.rows)), *doubtful),
@@ -126,6 +145,8 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
         blocks.append(bars(rows, "seconds", title="Latency of one inference", caption=_BARS * explained))
         blocks += [ecdf(curves, "seconds", title="Distribution of the runs", caption=_ECDF * explained)] if curves else []
         blocks.append(_table(measured, explained=explained))
+        dots = [(entry, colours[id(entry)]) for entry in measured]
+        blocks += [*_pareto(dots, explained=explained), *_stages(dots, explained=explained)]
     blocks += _cold([(entry, colours[id(entry)]) for entry in entries], explained=explained)
     failed = tuple(f"{entry.label} ({entry.variant}): {clipped(entry.error)}" for entry in entries if entry.error)
     blocks += [Notes(failed, "failure")] if failed else []
@@ -137,6 +158,30 @@ def _model(report: Report, model: tuple[str, str], *, explained: bool) -> Sectio
     return Section(f"{model[0]} {model[1]}", text, tuple(blocks))
 
 
+def _pareto(entries: Sequence[tuple[Entry, int]], *, explained: bool) -> list[Block]:
+    """What speed costs in accuracy, where that is stated in one way and is not the same for all."""
+    stated = [(entry, colour, entry.accuracy.value) for entry, colour in entries if entry.accuracy is not None]
+    how = metrics([entry for entry, _, _ in stated])
+    if len(how) != 1 or len({value for _, _, value in stated}) < 2:
+        return []
+    dots = [Dot(entry.label, entry.percentiles[0].value, value, colour) for entry, colour, value in stated]
+    title, lower = f"Accuracy over latency: {how[0]}", less_is_better(how[0])
+    return [pareto(dots, how[0], lower=lower, title=title, caption=_PARETO * explained)]
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether a metric counts what is wrong, by its name: "max abs difference", but "1 - character error rate"."""
+    counts = any(word in metric for word in ("difference", "error", "distance", "loss"))
+    return counts and not metric.startswith("1 - ")
+
+
+def _stages(entries: Sequence[tuple[Entry, int]], *, explained: bool) -> list[Block]:
+    """Where the time of a whole call goes."""
+    rows = [Stack(entry.label, tuple(s.seconds for s in entry.stages), colour) for entry, colour in entries if entry.stages]
+    parts = ("prepare", "run", "answer")
+    return [stacked(rows, parts, "seconds", title="A whole call", caption=_STAGES * explained)] if rows else []
+
+
 def _bar(entry: Entry, colour: int) -> Bar:
     median, _, high, highest = entry.percentiles
     note = f"p99 {duration(highest.value)}"
@@ -144,7 +189,7 @@ def _bar(entry: Entry, colour: int) -> Bar:
 
 
 def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
-    head = ("Candidate", *(f"p{share * 100:g}" for share in SHARES), f"{CROSS} fastest", "CPU", "Accuracy", "Runs")
+    head = ("Candidate", *(f"p{share * 100:g}" for share in SHARES), f"{CROSS} fastest", "CPU", "Accuracy")
     fastest, how = measured[0], metrics(measured)
     mixed = len(how) > 1
     rows: list[tuple[str | Cell, ...]] = []
@@ -154,19 +199,20 @@ def _table(measured: Sequence[Entry], *, explained: bool) -> Table:
             for p in entry.percentiles
         ]
         ratio = Cell("1") if entry is fastest else _ratio(entry, fastest)
-        taken = sorted(entry.samples.cpu) if entry.samples is not None else []
-        cpu = duration(taken[len(taken) // 2] * 1e-9) if taken else "-"
+        paced = "" if entry.paced_cpu is None else f"paced {duration(entry.paced_cpu)}"
+        cpu = Cell("-" if entry.cpu is None else duration(entry.cpu), "", paced)
         right = Cell("not stated", "muted")
         if entry.accuracy is not None:
             right = Cell(f"{entry.accuracy.value:.4g}", "", entry.accuracy.metric if mixed else "")
-        count = "-" if entry.samples is None else str(len(entry.samples.values))
-        rows.append((Cell(entry.label, "", f"{entry.engine}, {entry.device}"), *figures, ratio, cpu, right, count))
+        count = 0 if entry.samples is None else len(entry.samples.values)
+        ran = Cell(entry.label, "", f"{entry.engine}, {entry.device}, {count} runs")
+        rows.append((ran, *figures, ratio, cpu, right))
     known = f"Accuracy is {'; '.join(how)}." if how else ""
-    return Table(head, tuple(rows), "lrrrrrrrr", f"{_TABLE * explained} {known}".strip())
+    return Table(head, tuple(rows), "lrrrrrrr", f"{_TABLE * explained} {known}".strip())
 
 
 def _ratio(entry: Entry, fastest: Entry) -> Cell:
-    ratio = compare(entry, fastest)
+    ratio = side_by_side(entry, fastest)
     sure = ratio.low is not None and ratio.high is not None
     return Cell(times(ratio.value), "", _range(times(ratio.low or 0), times(ratio.high or 0)) if sure else "too few rounds")
 

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated, Any
 
 import msgspec
@@ -25,11 +26,47 @@ Clock = Callable[[], int]
 """An instant in nanoseconds."""
 
 
+class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a case's turn showed."""
+
+    times: tuple[int, ...]
+    """Nanoseconds of single runs."""
+    cpu: int
+    """Nanoseconds of CPU time of the whole process over all of them."""
+
+
 class Case(msgspec.Struct, frozen=True):
-    """Something to measure: one call of `run` is one run."""
+    """Something to measure. `turn(runs, seconds, both)` runs it until so many runs or seconds are reached, or until both
+    are: in this process (`called`), or in one of its own (`bench.process.Worker`)."""
 
     name: str
-    run: Callable[[], object]
+    turn: Callable[[int, float, bool], Turn]
+
+
+def called(
+    name: str, call: Callable[[], object], clock: Clock = time.perf_counter_ns, cpu_clock: Clock = time.process_time_ns
+) -> Case:
+    """A case of which one call is one run."""
+    return Case(name, lambda runs, seconds, both: timed(call, runs, seconds, both=both, clock=clock, cpu_clock=cpu_clock))
+
+
+def timed(
+    call: Callable[[], object], runs: int, seconds: float, *, both: bool = False,
+    clock: Clock = time.perf_counter_ns, cpu_clock: Clock = time.process_time_ns,
+) -> Turn:  # fmt: skip
+    """Call until `runs` runs or `seconds` are reached, or until both are."""
+    limit = int(seconds * 1e9)
+    times: list[int] = []
+    spent = 0
+    reached = all if both else any
+    cpu = cpu_clock()
+    while not reached((len(times) >= runs, spent >= limit)):
+        start = clock()
+        call()
+        elapsed = max(1, clock() - start)  # a clock too coarse to see a run must not make an endless loop
+        times.append(elapsed)
+        spent += elapsed
+    return Turn(tuple(times), cpu_clock() - cpu)
 
 
 class WarmUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +91,13 @@ class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """CPU time of the whole process per run, a mean a round: what is above the wall time ran in parallel."""
     error: str | None = None
     """Why the case stopped, when it raised; what it measured in the rounds before is kept."""
+    starts: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    """The rounds, beyond the first, at which everything began anew in a fresh process; ascending."""
+
+    def __post_init__(self) -> None:
+        edges = (0, *self.starts, len(self.rounds))
+        if self.starts and any(a >= b for a, b in pairwise(edges)):
+            raise ValueError(f"{self.name}: starts {self.starts} are no ascending places among {len(self.rounds)} rounds")
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -64,8 +108,8 @@ class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Turns:
     """One case under way."""
 
-    def __init__(self, case: Case, clock: Clock, cpu_clock: Clock) -> None:
-        self.case, self._clock, self._cpu_clock = case, clock, cpu_clock
+    def __init__(self, case: Case) -> None:
+        self.case = case
         self.rounds: list[tuple[int, ...]] = []
         self.warmup: list[int] = []
         self.settling: list[int] = []
@@ -73,29 +117,14 @@ class _Turns:
         self.count = self.total = 0
         self.error: str | None = None
 
-    def run(self, runs: int, seconds: float, *, both: bool) -> list[int]:
-        """Run until `runs` runs or `seconds` are reached, or until both are."""
-        clock, call, limit = self._clock, self.case.run, int(seconds * 1e9)
-        times: list[int] = []
-        spent = 0
-        reached = all if both else any
-        while not reached((len(times) >= runs, spent >= limit)):
-            start = clock()
-            call()
-            elapsed = max(1, clock() - start)  # a clock too coarse to see a run must not make an endless loop
-            times.append(elapsed)
-            spent += elapsed
-        return times
-
     def turn(self, runs: int, seconds: float, warmup: WarmUp) -> None:
         """One round's turn: settle, then measure."""
-        self.settling += self.run(warmup.settle_runs, warmup.settle_seconds, both=True)
-        cpu = self._cpu_clock()
-        times = self.run(runs, seconds, both=False)
-        self.cpu.append((self._cpu_clock() - cpu) // max(1, len(times)))
-        self.rounds.append(tuple(times))
-        self.count += len(times)
-        self.total += sum(times)
+        self.settling += self.case.turn(warmup.settle_runs, warmup.settle_seconds, True).times
+        turn = self.case.turn(runs, seconds, False)
+        self.cpu.append(turn.cpu // max(1, len(turn.times)))
+        self.rounds.append(turn.times)
+        self.count += len(turn.times)
+        self.total += sum(turn.times)
 
     def samples(self) -> Samples:
         return Samples(
@@ -106,7 +135,6 @@ class _Turns:
 def measure(
     cases: Sequence[Case], *, runs: int = 200, seconds: float = 2.0, warmup: WarmUp = WarmUp(), seed: int = 0,
     progress: Callable[[int, int], Any] = lambda done, total: None,
-    clock: Clock = time.perf_counter_ns, cpu_clock: Clock = time.process_time_ns,
 ) -> list[Samples]:  # fmt: skip
     """Measure all cases side by side until each has `runs` runs or `seconds` of measured time, whichever comes first.
 
@@ -119,12 +147,12 @@ def measure(
     if len({case.name for case in cases}) < len(cases):
         raise InputError("two cases have the same name; give each its own")
     order = random.Random(seed)  # noqa: S311  (an order, not a secret)
-    turns = [_Turns(case, clock, cpu_clock) for case in cases]
+    turns = [_Turns(case) for case in cases]
     total, done = len(cases) * (ROUNDS + 1), 0
     with _no_collection():
         for turn in turns:
             with _caught(turn):
-                turn.warmup = turn.run(warmup.runs, warmup.seconds, both=True)
+                turn.warmup = list(turn.case.turn(warmup.runs, warmup.seconds, True).times)
             progress(done := done + 1, total)
         while active := [t for t in turns if t.error is None and t.count < runs and t.total < seconds * 1e9]:
             number = max(len(t.rounds) for t in turns)

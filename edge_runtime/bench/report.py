@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 from edge_runtime.bench.fingerprint import Fingerprint
 from edge_runtime.bench.measure import Samples
+from edge_runtime.bench.scenarios import ScenarioRun
 from edge_runtime.bench.statistics import Percentile, Ratio, ratio_of_medians
 from edge_runtime.bench.units import duration, size, times
 from edge_runtime.bundles.manifest import Accuracy
 from edge_runtime.errors import InputError
 from edge_runtime.values import Settings
 
-SCHEMA = 1
+SCHEMA = 2
 LONG = 300
 """Characters of an error that are shown."""
 
@@ -38,6 +40,15 @@ class ColdStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.engine_seconds + self.load_seconds + self.first_seconds
 
 
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One part of a call that begins with a picture, a sound or a text and ends with an answer."""
+
+    name: Literal["prepare", "run", "answer"]
+    """Processing before, the engine, processing after."""
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    """The median, of one inference."""
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One way to run one model here, and how it went."""
 
@@ -51,6 +62,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The engine and its version."""
     device: str
     """Where it really ran, read back from the engine; what was asked for, when it did not load."""
+    driver: str = ""
+    """Below the engine, and its version, where there is one."""
     settings: Settings = Settings()
     inputs: str = ""
     """What it was fed: "image float32 [1, 3, 736, 512]"."""
@@ -60,6 +73,13 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     samples: Samples | None = None
     percentiles: tuple[Percentile, ...] = ()
     """Of the latency of a warm run, in seconds."""
+    paced_cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """CPU seconds of one inference at 100 a second (or half as many as the model's slowest candidate can): what the engine
+    burns between inferences is in it."""
+    energy: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Joules of one inference; None where nothing here measures them."""
+    stages: tuple[Stage, ...] = ()
+    """Where the time of a whole call goes, for a bundle with processing."""
     doubts: tuple[str, ...] = ()
     error: str | None = None
     """Why there are no figures, or fewer than wanted."""
@@ -68,9 +88,15 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def label(self) -> str:
         """Backend, precision, and what else tells it from its neighbours: "onnx int8", "openvino int8-onnx"."""
         device = "" if self.device == "CPU" else f" {self.device}"
-        threads = "" if self.settings.threads is None else f" {self.settings.threads}T"
+        settings = f" {self.settings}".rstrip()
         plain = self.variant == f"{self.precision}-{self.backend}"  # an engine's own format is named like it
-        return f"{self.backend} {self.precision if plain else self.variant}{device}{threads}"
+        return f"{self.backend} {self.precision if plain else self.variant}{device}{settings}"
+
+    @property
+    def cpu(self) -> float | None:
+        """Seconds of processor time of one warm run, of all its threads: the median over the rounds."""
+        taken = sorted(self.samples.cpu) if self.samples is not None else []
+        return taken[len(taken) // 2] * 1e-9 if taken else None
 
     def at(self, share: float) -> Percentile | None:
         """The percentile of this share, if it was measured."""
@@ -83,6 +109,8 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: int
     seconds: float
     seed: int
+    repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """How often all of it was done, each time in fresh processes."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,6 +124,18 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fingerprint: Fingerprint
     protocol: Protocol
     entries: tuple[Entry, ...] = ()
+    yardsticks: tuple[Samples, ...] = ()
+    """A fixed piece of work that took turns with each model's candidates (`yardstick.yardstick`): for each model one, in
+    the order of `models`, each of as many rounds as that model's entries."""
+    scenarios: tuple[ScenarioRun, ...] = ()
+    """Load on what the runtime chose: `bench --scenario`."""
+    doubts: tuple[str, ...] = ()
+    """What disturbed the machine while it was measured, each as a sentence."""
+
+    def yardstick(self, entry: Entry) -> Samples | None:
+        """What took turns with this entry, if anything did."""
+        place = self.models.index((entry.model, entry.version))
+        return self.yardsticks[place] if place < len(self.yardsticks) else None
 
     @property
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -133,7 +173,7 @@ def verdict(report: Report, model: tuple[str, str]) -> Verdict:
         return Verdict(name, version, fastest, None, None, f"{lead}, the only way measured")
     named = [entry for entry in others if (entry.backend, entry.precision) == ("onnx", "fp32")]
     reference = named[0] if named else others[-1]
-    ratio = compare(reference, fastest)
+    ratio = side_by_side(reference, fastest)
     if ratio.low is None:
         said = f"{times(ratio.value)} faster than {reference.label}, from too few rounds to be sure"
     elif not ratio.decided:
@@ -141,12 +181,12 @@ def verdict(report: Report, model: tuple[str, str]) -> Verdict:
     else:
         said = f"{times(ratio.value)} faster than {reference.label}"
     second = others[0]
-    tied = second is not reference and not compare(second, fastest).decided
+    tied = second is not reference and not side_by_side(second, fastest).decided
     return Verdict(name, version, fastest, reference, ratio, f"{lead}, {said}" + f"; a tie with {second.label}" * tied)
 
 
-def compare(slower: Entry, faster: Entry) -> Ratio:
-    """The ratio of two measured entries' medians, with an interval from the rounds in which both ran."""
+def side_by_side(slower: Entry, faster: Entry) -> Ratio:
+    """The ratio of the medians of two entries of one report, with an interval from the rounds in which both ran."""
     if slower.samples is not None and faster.samples is not None:
         shared = [(a, b) for a, b in zip(slower.samples.rounds, faster.samples.rounds, strict=False) if a and b]
         if shared:
@@ -198,8 +238,9 @@ def as_text(report: Report) -> str:
         rows += [_row(entry) for entry in entries]
         notes += [f"  accuracy of {model[0]}: {metric}" for metric in metrics(entries)]
         notes += [f"  {entry.model} {entry.label} FAILED: {clipped(entry.error)}" for entry in entries if entry.error]
+    notes += [f"  doubt: {doubt}" for doubt in report.doubts]
     verdicts = [verdict(report, model).text for model in report.models]
-    return "\n".join([*_columns(head, rows), *notes, "", *verdicts])
+    return "\n".join([*columns(head, rows, range(2, len(head))), *notes, "", *verdicts])
 
 
 def metrics(entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -220,10 +261,9 @@ def _row(entry: Entry) -> tuple[str, ...]:
     return (f"{entry.model} {entry.version}", entry.label, *latencies, *started, accuracy)
 
 
-def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Text to the left, figures to the right."""
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Container[int]) -> list[str]:
+    """A table's lines: text to the left, and to the right in the columns of `figures`."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    figures = range(2, len(head))
     return [
         "  ".join(
             c.rjust(w) if i in figures else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))

@@ -38,6 +38,12 @@ svg text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
 .more{fill:var(--ink);opacity:.75}
 .line{fill:none;stroke:var(--c);stroke-width:2;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 .dot{fill:var(--c);stroke:var(--card);stroke-width:1}.miss{stroke:var(--bad);stroke-width:2.2;fill:none}
+.dot.beaten{fill:var(--card);stroke:var(--c);stroke-width:2}.dot.any{--c:var(--soft)}
+.front{fill:none;stroke:var(--ink);stroke-width:1.5;opacity:.6;vector-effect:non-scaling-stroke}
+svg text.name{fill:var(--c);font-size:12.5px;font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px}
+.forest .grid{stroke-dasharray:none}.one{stroke:var(--ink);stroke-width:1.5;opacity:.6}
+.span{stroke:var(--m);stroke-width:3}g.good,g.bad,g.muted{fill:var(--m)}
+g.good{--m:var(--good)}g.bad{--m:var(--bad)}g.muted{--m:var(--soft)}
 .budget{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:5 4;opacity:.7}
 .event{stroke:var(--bad);stroke-width:1.5}svg text.event-name{fill:var(--bad);stroke:none;font-weight:600}
 .s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3)}.s4{--c:var(--c4)}.s5{--c:var(--c5)}.s6{--c:var(--c6)}
@@ -57,7 +63,7 @@ line-height:1.25}
 .legend svg{width:26px;height:12px;flex:none}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:10px;background:var(--card)}
 table{border-collapse:collapse;width:100%;font-size:14px;line-height:1.4;font-variant-numeric:tabular-nums}
-th,td{padding:9px 14px;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{padding:9px 11px;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 tbody tr:last-child td{border-bottom:0}
 th{font-size:12.5px;font-weight:600;color:var(--soft);white-space:nowrap;vertical-align:bottom}
 th.r,td.r{text-align:right;white-space:nowrap}

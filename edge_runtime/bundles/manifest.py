@@ -73,6 +73,15 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float | None = None
     """How far the outputs may be from the golden ones: see `golden.distance`."""
 
+    @property
+    def digest(self) -> str:
+        """One sha256 for all its files: what a measurement or a compiled form of it belongs to."""
+        if len(self.files) == 1:
+            return self.files[0].sha256
+        import hashlib  # here: a large import, for those who measure or look measurements up
+
+        return hashlib.sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
+
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ManifestError(f"variant name {self.name!r}: use a-z, 0-9, _ and -, at most 64")

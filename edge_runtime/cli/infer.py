@@ -9,8 +9,8 @@ from pathlib import Path
 from edge_runtime import backends
 from edge_runtime.cli import inputs, outputs
 from edge_runtime.cli.shell import Commands, add_store, resolve, seconds, subcommand, table
+from edge_runtime.profile import PROFILE, load
 from edge_runtime.runtime import Runtime
-from edge_runtime.tuning.profile import PROFILE, load
 
 
 def add(commands: Commands) -> None:

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from edge_runtime.bundles.store import Bundle
-from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, write
+from edge_runtime.cli import scenarios
+from edge_runtime.cli.shell import Commands, add_store, count, progress_bar, resolve, seconds, subcommand, watts, write
 
 
 def add(commands: Commands) -> None:
@@ -20,34 +21,56 @@ def add(commands: Commands) -> None:
     )
     bench.add_argument("--runs", type=int, default=400, help="runs of each candidate, unless its time is up (default: 400)")
     bench.add_argument("--seconds", type=seconds, default=2.0, metavar="TIME", help="time of each candidate (default: 2s)")
+    bench.add_argument("--every-setting", action="store_true", help="with all settings of each engine worth measuring")
     bench.add_argument("--device", help="only this engine, or engine and device: openvino, onnx:CPU")
     bench.add_argument("--report", type=Path, metavar="FILE.html", help="write one self-contained page")
     bench.add_argument("--json", type=Path, metavar="FILE.json", help="write all that was measured, raw values kept")
+    bench.add_argument("--markdown", type=Path, metavar="FILE.md", help="write its tables for a README or a pull request")
+    bench.add_argument("--csv", type=Path, metavar="FILE.csv", help="write a row for each candidate, for a spreadsheet")
+    bench.add_argument(
+        "--watts", type=watts, metavar="IDLE,CORE",
+        help="the power idle and of one busy core, to count energy by where there is no meter (RAPL)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--repeat", type=count, default=1, metavar="N",
+        help="do all of it so often, each time in fresh processes: what differs from start to start is seen (default: 1)",
+    )  # fmt: skip
     bench.add_argument(
         "--profile", nargs="?", type=Path, const=Path(), metavar="FILE",
         help="let the runtime use what was measured (default: STORE/profile.json)",
     )  # fmt: skip
+    scenarios.add(bench)
     add_store(bench)
     bench.set_defaults(command=_bench)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from edge_runtime import backends
-    from edge_runtime.bench import harness, html, report
-    from edge_runtime.tuning import profile
+    from edge_runtime import backends, profile
+    from edge_runtime.bench import energy, harness, html, markdown, report, tabular
+    from edge_runtime.bench.repeat import repeated
 
     bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
     chosen = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
+    command = f"edge-runtime bench {' '.join(arguments.bundle)}"
     with progress_bar() as progress:
-        found = harness.bench(
-            bundles, devices=chosen, runs=arguments.runs, seconds=arguments.seconds,
-            command=f"edge-runtime bench {' '.join(arguments.bundle)}", progress=progress,
-        )  # fmt: skip
-    print(report.as_text(found))
-    if arguments.json is not None:
-        write(arguments.json, report.encode(found))
-    if arguments.report is not None:
-        write(arguments.report, html.render(found))
+        if arguments.scenario:
+            found = scenarios.report(bundles, arguments, command, progress)
+        else:
+            found = repeated(
+                lambda tell: harness.bench(
+                    bundles, devices=chosen, every_setting=arguments.every_setting, runs=arguments.runs,
+                    seconds=arguments.seconds, meter=energy.here(arguments.watts), command=command, progress=tell,
+                ),
+                arguments.repeat, progress,
+            )  # fmt: skip
+    print("\n".join(scenarios.lines(found.scenarios)) if arguments.scenario else report.as_text(found))
+    forms = ((arguments.json, report.encode), (arguments.report, html.render), (arguments.markdown, markdown.render),
+             (arguments.csv, tabular.render))  # fmt: skip
+    for path, form in forms:
+        if path is not None:
+            write(path, form(found))
+    if arguments.scenario:
+        return 0 if all(run.judged.valid for run in found.scenarios) else 1
     if arguments.profile is not None:
         path = arguments.store / profile.PROFILE if arguments.profile == Path() else arguments.profile
         profile.save(profile.load(path).updated(harness.measurements(found, bundles)), path)

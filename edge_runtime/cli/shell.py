@@ -32,8 +32,8 @@ EXIT_CODES: tuple[tuple[type[EdgeError], int], ...] = (
     (BudgetError, 5),
 )
 EXIT_TEXT = (
-    "exit status: 0 done; 1 an aim or a budget was missed; 2 wrong use or input; 3 bundle or store; 4 engine or device; "
-    "5 cloud or link"
+    "exit status: 0 done; 1 an aim, a budget or a gate was missed; 2 wrong use or input; 3 bundle or store; "
+    "4 engine or device; 5 cloud or link"
 )
 
 
@@ -108,6 +108,22 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no time above zero")
     return value
+
+
+def count(text: str) -> int:
+    """A number of times on the command line: at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def watts(text: str) -> tuple[float, float]:
+    """Two powers on the command line: "2.5,3.8"."""
+    try:
+        idle, core = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write the power idle and of one busy core, as 2.5,3.8") from None
+    return idle, core
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -262,9 +262,10 @@ FALLBACK = """
 import sys
 import onnxruntime as ort
 from edge_runtime.backends import onnx
+from edge_runtime.values import Settings
 
 try:
-    onnx._session(ort, onnx.PROBE, "AzureExecutionProvider", None)
+    onnx._session(ort, onnx.PROBE, "AzureExecutionProvider", Settings())
 except Exception as error:
     print(error)
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,19 +12,22 @@ import pytest
 
 from benchmarks.tiny import tiny_bundle
 from edge_runtime import backends
-from edge_runtime.bench.cold import Request, cold_start, resident, seeded_inputs
+from edge_runtime.bench.compare import compare
+from edge_runtime.bench.energy import Declared
 from edge_runtime.bench.harness import bench, measurements
 from edge_runtime.bench.html import render
+from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bench.measure import WarmUp
 from edge_runtime.bench.report import Report, decode, encode
+from edge_runtime.bench.yardstick import NAME
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant
 from edge_runtime.bundles.manifest import encode as encode_manifest
-from edge_runtime.bundles.store import Bundle
-from edge_runtime.engines import candidates, open_best
-from edge_runtime.errors import BundleError, EngineMissingError, RunError
+from edge_runtime.bundles.store import Bundle, read_bundle
+from edge_runtime.engines import candidates, open_best, tunings
+from edge_runtime.errors import BundleError, EngineMissingError
+from edge_runtime.profile import Profile
 from edge_runtime.signature import Signature, StatePair, TensorSpec
-from edge_runtime.tuning.profile import Profile
 from edge_runtime.values import Settings
 
 SHORT = WarmUp(runs=1, seconds=0.0, settle_seconds=0.0)
@@ -123,7 +125,7 @@ def test_the_runtime_can_use_what_was_measured(report: Report, tiny: Bundle, vad
     loaded = open_best(vad, profile)
     loaded.session.close()
     assert loaded.candidate.device.backend == report.of(("vad", "6.2"))[0].backend
-    assert "measured fastest" in loaded.reason
+    assert "measured here: p50" in loaded.reason
     assert not any(m.variant == "broken" for m in profile.measurements)
 
 
@@ -135,16 +137,29 @@ def test_progress_is_told_to_the_end(tiny: Bundle) -> None:
         [tiny], devices=devices, runs=1, seconds=0.01, warmup=SHORT, progress=lambda what, share: told.append((what, share))
     )
     assert [share for _, share in told] == sorted(share for _, share in told)
-    assert told[0] == ("tiny: cold start of fp32-tflite on tflite:CPU", 0.0)
+    assert told[0] == ("tiny: starting fp32-tflite on tflite:CPU", 0.0)
     assert told[-1] == ("done", 1.0)
 
 
-def test_threads_are_a_candidate_of_their_own(tiny: Bundle) -> None:
-    """Each setting is measured and can be told from the other."""
+def test_every_setting_is_a_candidate_of_its_own(tiny: Bundle) -> None:
+    """Each can be told from the others, and the backend's own come first."""
     devices = [d for d in backends.devices() if d.backend == "tflite"]
-    settings = [Settings(), Settings(threads=2)]
-    found = bench([tiny], devices=devices, settings=settings, runs=5, seconds=0.1, warmup=SHORT)
-    assert [e.label for e in found.entries] == ["tflite fp32", "tflite fp32 2T"]
+    found = bench([tiny], devices=devices, every_setting=True, runs=5, seconds=0.1, warmup=SHORT)
+    labels = [candidate.settings for candidate in tunings(tiny.manifest, devices)]
+    assert {e.settings for e in found.entries} == set(labels)
+    assert len({e.label for e in found.entries}) == len(labels) > 1
+    assert labels[0] == Settings()
+
+
+def test_energy_is_counted_where_there_is_a_meter(tiny: Bundle) -> None:
+    """By a declared power: joules of each run, and none without a meter."""
+    devices = [d for d in backends.devices() if d.backend == "tflite"]
+    counted, without = (
+        bench([tiny], devices=devices, runs=5, seconds=0.1, warmup=SHORT, meter=meter)
+        for meter in (Declared(1.0, 2.0), None)
+    )
+    assert all(entry.energy is not None and entry.energy > 0 for entry in counted.entries if entry.error is None)
+    assert all(entry.energy is None for entry in without.entries)
 
 
 def test_nothing_to_run_on_is_an_error(tiny: Bundle) -> None:
@@ -170,45 +185,6 @@ def test_golden_inputs_are_what_is_measured(tiny: Bundle, tmp_path: Path) -> Non
     (tmp_path / "golden.npz").write_bytes(b"nothing")
     with pytest.raises(BundleError, match=r"golden\.npz"):
         bench([bundle], runs=5, warmup=SHORT, now=NOW)
-    with pytest.raises(RunError, match="ended with exit status 1"):
-        cold_start(_request(bundle, golden=str(tmp_path / "golden.npz")))
-
-
-def _request(bundle: Bundle, **changes: object) -> Request:
-    variant = bundle.manifest.variants[0]
-    request = Request(
-        str(bundle.artifact(variant)), "onnx", "CPU", Settings(), bundle.manifest.signature, variant.names, {}, 0
-    )  # fmt: skip
-    return msgspec.structs.replace(request, **changes)
-
-
-def test_cold_start_counts_memory(tiny: Bundle) -> None:
-    """Loading takes some, and where the system tells, it is told."""
-    cold = cold_start(_request(tiny))
-    assert (cold.memory is None) == (resident() is None)
-    assert cold.seconds == pytest.approx(cold.engine_seconds + cold.load_seconds + cold.first_seconds)
-
-
-def test_cold_start_tells_the_candidates_own_error(tiny: Bundle) -> None:
-    """What the engine said in the other process arrives here."""
-    with pytest.raises(RunError, match="DeviceMissingError"):
-        cold_start(_request(tiny, device="NPU7"))
-
-
-def test_a_process_that_hangs_is_given_up(tiny: Bundle) -> None:
-    """After the time that was allowed, with that time in the message."""
-    with pytest.raises(RunError, match=r"more than 0\.01 s"):
-        cold_start(_request(tiny), timeout=0.01)
-
-
-def test_a_process_that_crashes_costs_only_itself(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interpreter that dies of a signal, as an engine's crash makes it die, is one candidate's error."""
-    crashing = tmp_path / "python"
-    crashing.write_text("#!/bin/sh\necho 'double free' >&2\nkill -SEGV $$\n")
-    crashing.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(crashing))
-    with pytest.raises(RunError, match="signal 11: double free"):
-        cold_start(_request(tiny))
 
 
 def test_inputs_come_from_the_seed() -> None:
@@ -222,3 +198,37 @@ def test_inputs_come_from_the_seed() -> None:
         assert not np.array_equal(first[dtype], other[dtype])
     assert set(first["int64"].ravel()) == {0, 1}
     assert (first["int8"].min() < 0, first["uint8"].max() > 128) == (True, True)
+
+
+def test_a_yardstick_takes_turns_with_each_model(report: Report) -> None:
+    """In the same rounds, under the name of its work; so a report compares with itself, and with one of another day."""
+    assert [samples.name for samples in report.yardsticks] == [NAME] * len(report.models)
+    found = compare(report, report)
+    assert found.speed == 1.0
+    assert {row.verdict for row in found.rows} == {"inconclusive"}
+    assert len(found.rows) == sum(entry.error is None for entry in report.entries)
+
+
+def test_cpu_time_at_a_fixed_rate_is_measured(report: Report) -> None:
+    """Of every candidate that ran: what it burns between inferences is in it."""
+    for entry in report.entries:
+        assert (entry.paced_cpu is not None and entry.paced_cpu > 0) == (entry.error is None)
+
+
+def test_what_is_chosen_is_measured_alone(tiny: Bundle) -> None:
+    """A candidate that the caller turns down is not started; where none is left, it is said."""
+    found = bench([tiny], chosen=lambda c: c.device.backend == "onnx", runs=5, seconds=0.1, warmup=SHORT)
+    assert {entry.backend for entry in found.entries} == {"onnx"}
+    with pytest.raises(EngineMissingError):
+        bench([tiny], chosen=lambda c: False, runs=5, seconds=0.1, warmup=SHORT)
+
+
+def test_a_bundle_with_processing_has_the_stages_of_a_call(root: Path) -> None:
+    """What lies before and after the engine, around the median of each candidate's run."""
+    bundle = read_bundle(root / "models/digits_mlp/bundle")
+    found = bench([bundle], chosen=lambda c: c.device.backend == "onnx", runs=5, seconds=0.1, warmup=SHORT)
+    for entry in found.entries:
+        median = entry.at(0.5)
+        assert median is not None
+        assert [stage.name for stage in entry.stages] == ["prepare", "run", "answer"]
+        assert entry.stages[1].seconds == median.value

@@ -7,7 +7,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from edge_runtime.bench.cold import seeded_inputs
+from edge_runtime.bench.inputs import seeded_inputs
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.store import Store

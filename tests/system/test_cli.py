@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tiny import tiny_bundle
+from edge_runtime.bench import report
 from edge_runtime.bundles.store import Store
 from edge_runtime.processing.answers import Region
 from edge_runtime.processing.boxes import cut
@@ -21,7 +22,18 @@ from edge_runtime.processing.files import read_image, write_image
 from models.pipelines.sources import PAGE, SPEECH
 
 COMMANDS = {
-    "edge_runtime.cli": ("devices", "list", "run", "install", "activate", "rollback", "bench", "optimize"),
+    "edge_runtime.cli": (
+        "devices",
+        "list",
+        "run",
+        "install",
+        "activate",
+        "rollback",
+        "bench",
+        "compare",
+        "gate",
+        "optimize",
+    ),
     "cloud_bridge.cli": ("serve", "broker", "health"),
 }
 
@@ -235,6 +247,45 @@ def test_bench_writes_its_reports_and_the_profile_that_the_runtime_uses(tiny: Pa
     fastest = min(entries, key=lambda entry: entry["percentiles"][0]["value"])
     used = json.loads(edge("run", "tiny", "--input", f"x={x}", "--json", "--store", store))
     assert used["engine"] == fastest["engine"]
+
+
+def test_reports_are_compared_and_gated(tiny: Path, tmp_path: Path) -> None:
+    """A repeated report passes beside itself; ten times slower fails with 1; what is no report is wrong input."""
+    store, first, later = tmp_path / "store", tmp_path / "a.json", tmp_path / "b.json"
+    edge("install", tiny, "--store", store)
+    tables = tmp_path / "t.md", tmp_path / "t.csv"
+    edge(
+        "bench", "tiny", "--runs", "60", "--seconds", "0.2", "--repeat", "2", "--json", first, "--store", store,
+        "--markdown", tables[0], "--csv", tables[1],
+    )  # fmt: skip
+    assert "| onnx fp32 |" in tables[0].read_text()
+    assert tables[1].read_text().startswith("model,version,")
+    page = tmp_path / "out.html"
+    assert "no change beyond the noise in 3 ways" in edge("compare", first, first, "--report", page)
+    assert "<svg" in page.read_text()
+    assert "passed" in edge("gate", "--baseline", first, first, "--max-regress", "5%")
+    whole = report.load(first)
+    slow = [
+        msgspec.structs.replace(e, samples=msgspec.structs.replace(
+            s, rounds=tuple(tuple(10 * value for value in part) for part in s.rounds)
+        )) for e in whole.entries if (s := e.samples) is not None
+    ]  # fmt: skip
+    later.write_bytes(report.encode(msgspec.structs.replace(whole, entries=tuple(slow))))
+    assert "FAILED tiny onnx fp32: 10." in edge("gate", "--baseline", first, later, "--max-regress", "5%", status=1)
+    assert json.loads(edge("gate", "--baseline", first, later, "--json", status=1))["rows"][0]["failed"]
+    assert "Traceback" not in edge("gate", "--baseline", tiny / "manifest.json", first, status=2)
+
+
+def test_a_gate_without_a_report_measures_now(tiny: Path, tmp_path: Path) -> None:
+    """The baseline's bundles again, in its way; what was measured can be kept as the next baseline."""
+    store, first, later = tmp_path / "store", tmp_path / "a.json", tmp_path / "b.json"
+    edge("install", tiny, "--store", store)
+    edge("bench", "tiny", "--runs", "50", "--seconds", "0.2", "--device", "onnx", "--json", first, "--store", store)
+    printed = edge("gate", "--baseline", first, "--max-regress", "1000%", "--save", later, "--store", store)
+    assert "passed" in printed
+    before, after = report.load(first), report.load(later)
+    assert [e.label for e in before.entries] == [e.label for e in after.entries]
+    assert before.protocol == after.protocol
 
 
 def test_health_of_nobody_is_exit_status_5() -> None:

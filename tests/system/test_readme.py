@@ -124,9 +124,10 @@ def test_the_shell_lines_run_in_their_order(folder: Path, ports: dict[str, str])
     for line in CALLS:
         started = time.monotonic()
         done = subprocess.run(command(line, ports), cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        # A budget may be missed on a busy machine; anything else is the README's fault.
-        missed = "--budget" in line and done.returncode == 1 and "MISSED" in done.stdout
+        # A budget may be missed on a busy machine, and it may be slower than before; anything else is the README's fault.
+        told = {"--budget": "MISSED", "--scenario": "INVALID", " gate ": "FAILED"}
+        missed = done.returncode == 1 and any(part in line and word in done.stdout for part, word in told.items())
         assert done.returncode == 0 or missed, f"{line}: {done.stderr} ({time.monotonic() - started:.0f} s)"
-    assert (folder / "out.html").stat().st_size > 10_000
-    assert (folder / "out.json").stat().st_size > 10_000
+    for written in ("tuned.html", "out.html", "compared.html", "before.json", "after.json"):
+        assert (folder / written).stat().st_size > 10_000
     assert (folder / "store" / "profile.json").exists()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.backends import base
+from edge_runtime.backends import base, onnx, openvino_engine
 from edge_runtime.errors import ArtifactError, BackendError, InputError, RunError
 from edge_runtime.signature import Signature, StatePair, TensorSpec
 from edge_runtime.values import Array, Device, Settings, Tensors
@@ -115,13 +115,66 @@ def test_names_of_the_artifact() -> None:
     assert base.own_names(FOUND.inputs, None) == [("in", "in"), ("mask", "mask")]
 
 
-def test_threads_that_would_not_be_obeyed() -> None:
-    """No number of threads suits every device; a positive one suits the CPU; the rest is refused."""
-    base.check_threads("NPU", Settings())
-    base.check_threads("CPU", Settings(threads=1))
-    for device, threads in (("CPU", 0), ("CPU", -2), ("CUDA", 2)):
-        with pytest.raises(BackendError, match=f"threads={threads}"):
-            base.check_threads(device, Settings(threads=threads))
+def test_settings_that_would_not_be_obeyed() -> None:
+    """What a backend has is taken on the device that has it; the rest is refused, and says what there is."""
+    obeyed = {"threads": "CPU", "fixed": ""}
+    for device, settings in (
+        ("NPU", Settings()), ("CPU", Settings(threads=1)), ("NPU", Settings(fixed=(("N", 2),))),
+    ):  # fmt: skip
+        base.check_settings("made-up", device, settings, obeyed)
+    for device, settings, told in (
+        ("CPU", Settings(threads=0), "threads=0: give 1 or more"),
+        ("CPU", Settings(threads=-2), "threads=-2: give 1 or more"),
+        ("CUDA", Settings(threads=2), "CUDA has no such setting"),
+        ("CPU", Settings(spinning=False), "spinning=False is no setting of made-up; it has threads, fixed"),
+        ("CPU", Settings(resident=True), "resident=True is no setting of made-up"),
+    ):
+        with pytest.raises(BackendError, match=told):
+            base.check_settings("made-up", device, settings, obeyed)
+
+
+def test_no_state_to_keep_resident() -> None:
+    """A model without a state that can be seen has none to be kept in the engine's memory."""
+    base.refuse_stateless(Summing.signature, Settings(resident=True))
+    base.refuse_stateless(FOUND, Settings())
+    with pytest.raises(BackendError, match="no recurrent state"):
+        base.refuse_stateless(FOUND, Settings(resident=True))
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (4, (1, 2, 4)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8))]
+)
+def test_thread_counts(cores: int, counts: tuple[int, ...]) -> None:
+    """They double up to the number of cores, which is one of them; the few are the first and the last."""
+    assert base.thread_counts(cores) == counts
+    assert base.few_or_all(cores) == tuple(dict.fromkeys((counts[0], counts[-1])))
+
+
+def test_driver_below_onnx(tmp_path: Path) -> None:
+    """Devices of Nvidia's tell the version of the kernel's module; others, and systems without it, tell nothing."""
+    version = tmp_path / "version"
+    assert onnx.driver("CUDA", version) == ""
+    version.write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC 12.2.0\n"
+    )
+    assert [onnx.driver(name, version) for name in ("CUDA", "Tensorrt", "CPU")] == ["nvidia 550.54.15"] * 2 + [""]
+
+
+class Properties:
+    """An engine's devices with a driver that tells its version, with none, and with one that fails to."""
+
+    def get_property(self, device: str, name: str) -> object:
+        told: dict[str, dict[str, object]] = {
+            "NPU": {"SUPPORTED_PROPERTIES": {"NPU_DRIVER_VERSION": "RO"}, "NPU_DRIVER_VERSION": 1688},
+            "CPU": {"SUPPORTED_PROPERTIES": {"NUM_STREAMS": "RW"}},
+            "GPU.0": {"SUPPORTED_PROPERTIES": {"GPU_DRIVER_VERSION": "RO"}},
+        }
+        return told[device][name]
+
+
+def test_driver_below_openvino() -> None:
+    """It is asked of the engine where the device has such a property, and is nothing where that does not work."""
+    assert [openvino_engine.driver(Properties(), name) for name in ("NPU", "CPU", "GPU.0")] == ["npu 1688", "", ""]
 
 
 @given(st.text())

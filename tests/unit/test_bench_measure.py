@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edge_runtime.bench.measure import ROUNDS, Case, Samples, WarmUp, measure
+from edge_runtime.bench.measure import ROUNDS, Case, Samples, WarmUp, called, measure
 from edge_runtime.errors import InputError
 
 MILLISECOND = 1_000_000
@@ -33,13 +33,12 @@ class Machine:
             if fails_at is not None and self.log.count(name) == fails_at:
                 raise RuntimeError("the engine gave up")
 
-        return Case(name, run)
+        return called(name, run, self.clock, lambda: 2 * self.now)
 
     def measure(self, *cases: Case, warmup: WarmUp = NO_WARMUP, seed: int = 0, **limits: float) -> list[Samples]:
         """`measure` on this clock; the processor is busy all the time, on two cores."""
-        clock, cpu = self.clock, lambda: 2 * self.now
         runs, seconds = int(limits.get("runs", 200)), limits.get("seconds", 2.0)
-        return measure(cases, runs=runs, seconds=seconds, warmup=warmup, seed=seed, clock=clock, cpu_clock=cpu)
+        return measure(cases, runs=runs, seconds=seconds, warmup=warmup, seed=seed)
 
 
 def test_a_fast_case_stops_at_its_runs_and_a_slow_one_at_its_time() -> None:
@@ -85,7 +84,10 @@ def test_warm_up_and_settling_are_kept_apart() -> None:
         machine.now += MILLISECOND if machine.log else 500 * MILLISECOND
         machine.log.append("run")
 
-    [samples] = machine.measure(Case("compiles first", run), warmup=WarmUp(runs=3, seconds=0.0, settle_seconds=0.0))
+    [samples] = machine.measure(
+        called("compiles first", run, machine.clock, lambda: 2 * machine.now),
+        warmup=WarmUp(runs=3, seconds=0.0, settle_seconds=0.0),
+    )
     assert samples.warmup == (500 * MILLISECOND, MILLISECOND, MILLISECOND)
     assert len(samples.settling) == ROUNDS
     assert max(samples.values) == MILLISECOND
@@ -129,7 +131,7 @@ def test_garbage_is_collected_between_rounds_only_and_as_before_afterwards() -> 
         raise ValueError
 
     assert gc.isenabled()
-    measure([Case("a", run)])
+    measure([called("a", run)])
     assert seen == {False}
     assert gc.isenabled()
 
@@ -141,7 +143,7 @@ def test_stopping_by_hand_stops() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure([Case("a", interrupted)])
+        measure([called("a", interrupted)])
     assert gc.isenabled()
 
 
@@ -149,7 +151,7 @@ def test_progress_grows_to_the_end() -> None:
     """What is told never goes back and ends at the total."""
     machine, told = Machine(), list[tuple[int, int]]()
     measure(
-        [machine.case("a", MILLISECOND), machine.case("b", 300 * MILLISECOND)], warmup=NO_WARMUP, clock=machine.clock,
+        [machine.case("a", MILLISECOND), machine.case("b", 300 * MILLISECOND)], warmup=NO_WARMUP,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
     assert told == sorted(told)
@@ -162,7 +164,7 @@ def test_progress_grows_to_the_end() -> None:
         lambda: measure([], runs=0),
         lambda: measure([], seconds=0.0),
         lambda: measure([], seconds=float("nan")),
-        lambda: measure([Case("a", int), Case("a", int)]),
+        lambda: measure([called("a", int), called("a", int)]),
     ],
 )
 def test_limits_that_cannot_be_used_are_refused(wrong: Callable[[], object]) -> None:

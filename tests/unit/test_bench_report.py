@@ -12,15 +12,19 @@ from hypothesis import strategies as st
 
 from edge_runtime.bench.fingerprint import Fingerprint, fingerprint
 from edge_runtime.bench.measure import Samples
-from edge_runtime.bench.report import Report, as_text, decode, encode, load, verdict
+from edge_runtime.bench.report import Report, Stage, as_text, decode, encode, load, verdict
 from edge_runtime.bench.units import CROSS, axis, duration, figure, size, times
 from edge_runtime.errors import InputError
-from tests.reports import entry, failed, report
+from tests.reports import entry, failed, report, simulated
 
 
 def test_a_report_comes_back_from_json_as_it_was() -> None:
     """Raw values, intervals, failures and all; and the same value gives the same bytes."""
-    whole = report(entry("onnx"), entry("openvino", median=2e-3, precision="int8"), failed("tflite", "no such op"))
+    staged = (Stage("prepare", 1e-3), Stage("run", 2e-3), Stage("answer", 0.0))
+    full = msgspec.structs.replace(entry("openvino", 2e-3, "int8"), energy=0.5, paced_cpu=1e-3, stages=staged)
+    whole = report(entry("onnx"), full, failed("tflite", "no such op"))
+    beside = simulated({"onnx": 1e-3}, np.random.default_rng(0), starts=2)
+    assert decode(encode(beside)) == beside
     assert decode(encode(whole)) == whole
     assert encode(decode(encode(whole))) == encode(whole)
 
@@ -33,7 +37,7 @@ def test_every_truncation_is_an_input_error() -> None:
             decode(data[:end])
 
 
-@given(st.binary(max_size=200) | st.just(b"[" * 100_000) | st.just(b'{"schema": 1}') | st.just(b'{"schema": true}'))
+@given(st.binary(max_size=200) | st.just(b"[" * 100_000) | st.just(b'{"schema": 2}') | st.just(b'{"schema": true}'))
 def test_garbage_is_an_input_error(data: bytes) -> None:
     """No bytes raise anything else."""
     with pytest.raises(InputError, match="report"):
@@ -43,9 +47,15 @@ def test_garbage_is_an_input_error(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (b'{"schema":1', b'{"schema":2', "schema 2; this version reads 1"),
+        (b'{"schema":2', b'{"schema":1', "schema 1; this version reads 2: measure again"),
+        (b'{"schema":2', b'{"schema":3', "schema 3; this version reads 2: measure again, or use its version"),
         (b'"date"', b'"color"', "unknown field|missing required field"),
         (b'"rounds":[[', b'"rounds":[[-5,', ">= 1"),
+        (b'"starts":[]', b'"starts":[99]', "no ascending places"),
+        (b'"starts":[]', b'"starts":[3,3]', "no ascending places"),
+        (b'"stages":[]', b'"stages":[{"name":"think","seconds":1}]', "Invalid enum value"),
+        (b'"energy":null', b'"energy":-1', ">= 0"),
+        (b'"repeat":1', b'"repeat":0', ">= 1"),
     ],
 )
 def test_a_report_of_another_kind_is_refused(old: bytes, new: bytes, said: str) -> None:

@@ -1,0 +1,1 @@
+"""What choosing by measurement is worth, and what it costs: tournaments held against engines left alone."""
