@@ -17,7 +17,7 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Manifest, Variant
 from edge_runtime.errors import ArtifactError, BackendError, DeviceMissingError, EngineMissingError
 from edge_runtime.host import Host, host, usable_cores
-from edge_runtime.profile import Candidate, Measurement, Profile, key_of
+from edge_runtime.profile import Candidate, Measurement, Profile, Tuned, key_of
 from edge_runtime.values import Device, Settings
 
 __all__ = [
@@ -148,14 +148,23 @@ def in_order(manifest: Manifest, profile: Profile, device: str | None = None) ->
     measured here, in the manifest's order. An engine is looked at only when its turn comes: importing one takes longer than
     many models take to load.
     """
-    ranked, here = profile.ranked(manifest), host() if profile.measurements or profile.tuned else None
+    ranked, choice = profile.ranked(manifest), profile.choice(manifest.name, manifest.version)
+    here = host() if ranked else Host("", 1)
     tried: set[Candidate] = set()
-    if here is not None:
-        known = [turn for m in ranked for turn in _measured(manifest, profile, m, here, device)]
-        for turn in sorted(known, key=lambda turn: (not _chosen(manifest, profile, turn.measured), bool(turn.stale))):
-            if turn.candidate not in tried:
-                tried.add(turn.candidate)
-                yield turn
+    later: list[Turn] = []
+    for measured in ranked:
+        for turn in _measured(manifest, choice, measured, here, device):
+            if turn.candidate in tried:
+                continue
+            if turn.stale and not _won(choice, measured):
+                later.append(turn)
+                continue
+            tried.add(turn.candidate)
+            yield turn
+    for turn in later:
+        if turn.candidate not in tried:
+            tried.add(turn.candidate)
+            yield turn
     for variant in manifest.variants:
         for name in backends.NAMES:
             if variant.format in backends.backend(name).formats:
@@ -165,7 +174,7 @@ def in_order(manifest: Manifest, profile: Profile, device: str | None = None) ->
 
 
 def _measured(
-    manifest: Manifest, profile: Profile, measured: Measurement, here: Host, device: str | None
+    manifest: Manifest, choice: Tuned | None, measured: Measurement, here: Host, device: str | None
 ) -> Iterator[Turn]:
     """The candidate that was measured, where this device still has it."""
     variant = next((v for v in manifest.variants if v.name == measured.variant), None)
@@ -175,17 +184,15 @@ def _measured(
         if found.name == measured.key.device:
             candidate = Candidate(variant, found, measured.key.settings)
             stale = measured.key.changes(key_of(candidate, here))
-            yield Turn(candidate, _reason(manifest, profile, measured, stale), stale, measured)
+            yield Turn(candidate, _reason(choice, measured, stale), stale, measured)
 
 
-def _chosen(manifest: Manifest, profile: Profile, measured: Measurement | None) -> bool:
-    choice = profile.choice(manifest.name, manifest.version)
+def _won(choice: Tuned | None, measured: Measurement) -> bool:
     return choice is not None and choice.winner == measured
 
 
-def _reason(manifest: Manifest, profile: Profile, measured: Measurement, stale: tuple[str, ...]) -> str:
-    choice = profile.choice(manifest.name, manifest.version)
-    if choice is not None and _chosen(manifest, profile, measured):
+def _reason(choice: Tuned | None, measured: Measurement, stale: tuple[str, ...]) -> str:
+    if choice is not None and _won(choice, measured):
         figure = f"p95 {measured.at(0.95) * 1e3:.2f} ms"
         reason = f"tuned for {choice.objective}: the best of {1 + len(choice.runners_up) + len(choice.lost)} here, {figure}"
     elif choice is not None:
@@ -197,7 +204,7 @@ def _reason(manifest: Manifest, profile: Profile, measured: Measurement, stale: 
 
 def _devices(backend: str, device: str | None) -> Iterator[Device]:
     if device is None or device.partition(":")[0] == backend:
-        yield from (found for found in backends.backend(backend).devices() if device in (None, backend, str(found)))
+        yield from (found for found in backends.backend(backend).devices() if found.fits(device))
 
 
 def no_candidate(manifest: Manifest, device: str | None) -> BackendError:

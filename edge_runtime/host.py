@@ -49,10 +49,19 @@ def cpu_name(root: Path = Path("/")) -> str:
 
 def memory_available(root: Path = Path("/")) -> int | None:
     """Bytes that programs can still take without the machine's swapping; None where the system does not tell."""
+    return _meminfo(root, "MemAvailable")
+
+
+def memory_total(root: Path = Path("/")) -> int | None:
+    """Bytes that the machine has; None where the system does not tell."""
+    return _meminfo(root, "MemTotal")
+
+
+def _meminfo(root: Path, wanted: str) -> int | None:
     for line in (read(root / "proc/meminfo") or "").splitlines():
         key, _, value = line.partition(":")
         words = value.split()
-        if key == "MemAvailable" and words and words[0].isdecimal():
+        if key == wanted and words and words[0].isdecimal():
             return int(words[0]) * 1024
     return None
 

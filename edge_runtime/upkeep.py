@@ -118,7 +118,7 @@ class Upkeep:
             model.status = f"being tuned again ({share:.0%}): {what}"
 
         try:
-            devices = [d for d in backends.devices() if self._device in (None, d.backend, str(d))]
+            devices = [d for d in backends.devices() if d.fits(self._device)]
             tuned = tune(bundle, objective=choice.objective, meter=meter(choice.objective), devices=devices, progress=tell)
             self._profile = load(path).updated(tuned=(tuned,))
             save(self._profile, path)

@@ -35,6 +35,10 @@ class Device(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.backend}:{self.name}"
 
+    def fits(self, asked: str | None) -> bool:
+        """Whether it is what was asked for: a backend ("openvino"), one device of it ("openvino:GPU"), or None for any."""
+        return asked in (None, self.backend, str(self))
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How an engine is to run a model. None leaves a setting as this project's backend has it. Every backend obeys each

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.host import cores_allowed, cpu_name, cpu_quota, read
+from edge_runtime.host import cores_allowed, cpu_name, cpu_quota, memory_total, read
 
 ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "ai-edge-litert", "tflite-runtime")
 _HINTS = (("/.dockerenv", "Docker"), ("/run/.containerenv", "Podman"))
@@ -91,7 +91,7 @@ def fingerprint(root: Path = Path("/")) -> Fingerprint:
         cores_allowed=cores_allowed(),
         cpu_quota=cpu_quota(root),
         governor=read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        memory=_memory(root),
+        memory=memory_total(root),
         kernel=f"{platform.system()} {platform.release()}",
         libc=" ".join(platform.libc_ver()).strip() or "unknown",
         machine=platform.machine(),
@@ -101,15 +101,6 @@ def fingerprint(root: Path = Path("/")) -> Fingerprint:
         load=os.getloadavg() if hasattr(os, "getloadavg") else None,
         container=_container(root),
     )
-
-
-def _memory(root: Path) -> int | None:
-    for line in (read(root / "proc/meminfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        words = value.split()
-        if key == "MemTotal" and words and words[0].isdecimal():
-            return int(words[0]) * 1024
-    return None
 
 
 def _container(root: Path) -> str | None:

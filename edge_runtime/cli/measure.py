@@ -50,7 +50,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from edge_runtime.bench.repeat import repeated
 
     bundles: list[Bundle] = [resolve(text, arguments.store) for text in arguments.bundle]
-    chosen = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
+    chosen = [d for d in backends.devices() if d.fits(arguments.device)]
     command = f"edge-runtime bench {' '.join(arguments.bundle)}"
     with progress_bar() as progress:
         if arguments.scenario:

@@ -90,7 +90,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     objective = Objective(arguments.objective, arguments.busy, arguments.max_memory, arguments.rate, arguments.watts)
     counted = meter(objective)
     save(load(path), path)  # what cannot be read or written is to be told now, not after minutes of measuring
-    devices = [d for d in backends.devices() if arguments.device in (None, d.backend, str(d))]
+    devices = [d for d in backends.devices() if d.fits(arguments.device)]
     outcomes: list[tuple[Tuned, str]] = []
     for number, bundle in enumerate(bundles):
         with progress_bar() as progress:

@@ -262,12 +262,15 @@ def test_tune_and_explain_on_the_command_line(tmp_path: Path, bundle: Bundle) ->
     done = _edge_runtime("tune", "tiny", "--device", "onnx", *place)
     assert done.returncode == 0, done.stderr
     assert "tiny 1.0 runs as fp32-onnx on onnx:CPU" in done.stdout
-    assert "compiled form takes" in done.stdout
     said = _edge_runtime("explain", "tiny", *place)
     assert "Of " in said.stdout
     assert "Lost: wrong on onnx:CPU" in said.stdout
     told = json.loads(_edge_runtime("explain", "tiny", "--json", *place).stdout)
-    assert told["tuned"]["winner"]["variant"] == "fp32-onnx"
+    winner = told["tuned"]["winner"]
+    assert winner["variant"] == "fp32-onnx"
+    # Which settings win is a matter of noise here; only with the whole graph optimised is there something to keep.
+    kept = "keeps no compiled form" if "graph" in winner["key"].get("settings", {}) else "compiled form takes"
+    assert kept in done.stdout
     assert told["stale"] == []
 
 
