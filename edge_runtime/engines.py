@@ -148,20 +148,8 @@ def in_order(manifest: Manifest, profile: Profile, device: str | None = None) ->
     measured here, in the manifest's order. An engine is looked at only when its turn comes: importing one takes longer than
     many models take to load.
     """
-    ranked, choice = profile.ranked(manifest), profile.choice(manifest.name, manifest.version)
-    here = host() if ranked else Host("", 1)
     tried: set[Candidate] = set()
-    later: list[Turn] = []
-    for measured in ranked:
-        for turn in _measured(manifest, choice, measured, here, device):
-            if turn.candidate in tried:
-                continue
-            if turn.stale and not _won(choice, measured):
-                later.append(turn)
-                continue
-            tried.add(turn.candidate)
-            yield turn
-    for turn in later:
+    for turn in _known(manifest, profile, device):
         if turn.candidate not in tried:
             tried.add(turn.candidate)
             yield turn
@@ -171,6 +159,21 @@ def in_order(manifest: Manifest, profile: Profile, device: str | None = None) ->
                 for found in _devices(name, device):
                     if (candidate := Candidate(variant, found)) not in tried:
                         yield Turn(candidate, "the first that loads: nothing was measured here (edge-runtime tune)")
+
+
+def _known(manifest: Manifest, profile: Profile, device: str | None) -> Iterator[Turn]:
+    """What was measured, as the profile ranks it; what is stale comes last, unless it won."""
+    ranked, choice = profile.ranked(manifest), profile.choice(manifest.name, manifest.version)
+    if not ranked:
+        return
+    here, later = host(), list[Turn]()
+    for measured in ranked:
+        for turn in _measured(manifest, choice, measured, here, device):
+            if turn.stale and not _won(choice, measured):
+                later.append(turn)
+            else:
+                yield turn
+    yield from later
 
 
 def _measured(
