@@ -26,6 +26,7 @@ bench: setup store ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.footprint --json reports/footprint.json
 	$(BIN)/python -m benchmarks.zoo --json reports/zoo.json
 	$(BIN)/python -m benchmarks.gate --json reports/gate.json
+	$(BIN)/python -m benchmarks.routing --json reports/routing.json --html reports/routing.html
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
 	.venv-zoo/bin/python -m models.zoo build/zoo

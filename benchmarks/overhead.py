@@ -3,27 +3,37 @@
 The raw call is the fastest that the engine's public Python API has: ONNX Runtime's `run`; for OpenVINO and LiteRT copying
 the input into the engine's tensor, running, and copying the output out, since an answer must outlive the next call. Both
 are measured in turns, call by call; the difference is of the medians of each round.
+
+Then the same for a model that may be asked of a cloud, whose endpoint cannot be reached: each call is planned, takes its
+turn on the device and is learnt from. And `plan()` by itself, in a router that sends some calls and keeps others.
 """
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from benchmarks.convention import Options, Outcome, at_most, main
+from benchmarks.routing.generate import link
+from benchmarks.routing.world import FAST_LOCAL, Cell, build
 from benchmarks.tiny import SHAPE, tiny_bundle
 from edge_runtime import Runtime
 from edge_runtime.backends import devices
 from edge_runtime.bench.measure import called, measure
 from edge_runtime.bench.statistics import paired_ratio
+from edge_runtime.routing.policy import Plan, Request
+from edge_runtime.routing.router import Router
+from edge_runtime.routing.simulator import Simulator
 from edge_runtime.values import Array
 
-AIM = 5.0
+AIM, ROUTED_AIM, PLAN_AIM = 5.0, 10.0, 50.0
 """Microseconds."""
 
 
@@ -65,7 +75,55 @@ def run(options: Options) -> Outcome:
                 "over_us": over[1:],
                 "round_medians_ns": medians,
             }
-    return Outcome(bars, rows, details)
+    routed, beyond = _routed(options.quick)
+    planned = _planned(2_000 if options.quick else 50_000)
+    p50, p99 = (float(np.quantile(planned, share)) / 1e3 for share in (0.5, 0.99))
+    rows.append(f"routed, answered here: +{beyond:.2f} us over session.run   plan(): median {p50:.1f} us, p99 {p99:.1f} us")
+    bars.append(at_most("a routed local answer over session.run", beyond, "us", ROUTED_AIM))
+    bars.append(at_most("plan(), p99", p99, "us", PLAN_AIM))
+    return Outcome(bars, rows, {**details, "routed": routed, "plan_ns": planned[:: max(1, len(planned) // 1000)]})
+
+
+def _routed(quick: bool) -> tuple[dict[str, list[float]], float]:
+    """Medians of rounds in nanoseconds, and the median of their differences in microseconds."""
+    inputs = {"x": np.zeros(SHAPE, np.float32)}
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # taken, and nobody listens: every call there is refused
+        bundle = tiny_bundle(Path(folder) / "tiny", partner="tiny")
+        with Runtime(None, cloud=f"http://127.0.0.1:{held.getsockname()[1]}", device="onnx:CPU") as runtime:
+            model = runtime.open(bundle)
+            assert model.loaded is not None  # noqa: S101  (it has a variant)
+            cases = [
+                called("session", partial(model.loaded.session.run, inputs)),
+                called("routed", partial(model.infer, inputs, budget=1.0)),
+            ]
+            samples = measure(cases, runs=10**6, seconds=1.0 if quick else 6.0, progress=lambda *_: None)
+    rounds = min(len(sample.rounds) for sample in samples)
+    medians = [[float(np.median(s.rounds[i])) for i in range(rounds) if s.rounds[i]] for s in samples]
+    whole = min(map(len, medians))
+    over = float(np.median(np.subtract(medians[1][:whole], medians[0][:whole]))) / 1e3
+    return {"session_ns": medians[0], "routed_ns": medians[1]}, over
+
+
+def _planned(calls: int) -> list[int]:
+    """Nanoseconds of each `plan()`, over a link that is sometimes good enough."""
+    trace = link("lte-drive", 0)
+    world = build(Cell(trace.name, "poisson", 0.2, 150_000, FAST_LOCAL), trace, calls)
+    router = Router()
+    for event in world.known:
+        router.know(event)
+    took: list[int] = []
+    plan = router.plan
+
+    def timed(call: int, request: Request, now: float) -> Plan:
+        start = perf_counter_ns()
+        made = plan(call, request, now)
+        took.append(perf_counter_ns() - start)
+        return made
+
+    router.plan = timed  # type: ignore[method-assign]
+    Simulator(world, router).run()
+    return took
 
 
 def _raw_onnx(session: Any, x: Array) -> Callable[[], object]:

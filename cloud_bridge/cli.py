@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from cloud_bridge.extra import required
-from edge_runtime.cli.shell import command_parser, run_command, seconds, subcommand
+from edge_runtime.cli.shell import command_parser, progress_bar, run_command, seconds, subcommand, table
 from edge_runtime.errors import InputError
 
 
@@ -51,6 +51,19 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--timeout", type=seconds, default=3.0, metavar="TIME", help="wait so long (default: 3s)")
     health.add_argument("--json", action="store_true", help="print JSON")
     health.set_defaults(command=_health)
+
+    bench = subcommand(
+        commands, "bench", "measure the way to an endpoint: what routing on this device starts from",
+        "cloud-bridge bench http://cloud.example:8000 --store store\n"
+        "  cloud-bridge bench mqtt://broker.example/site-7 --json",
+    )  # fmt: skip
+    bench.add_argument("url", metavar="URL")
+    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="probes of each size (default: %(default)s)")
+    bench.add_argument(
+        "--store", type=Path, metavar="DIR", help="keep what was found there, for the runtimes of this device"
+    )
+    bench.add_argument("--json", action="store_true", help="print what was found, raw values and all, as JSON")
+    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -86,6 +99,40 @@ def _health(arguments: argparse.Namespace) -> int:
     else:
         print(f"{remote.name}: {'takes calls' if healthy else 'no answer'} ({taken * 1e3:.0f} ms)")
     return 0 if healthy else 5
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from cloud_bridge.bench import measure
+    from cloud_bridge.client import connect
+    from edge_runtime import links
+
+    if arguments.rounds < 1:
+        raise InputError("--rounds is one or more")
+    path = None if arguments.store is None else arguments.store / links.LINKS
+    known = links.Links() if path is None else links.load(path)  # what cannot be read is told before anything is measured
+    remote = connect(arguments.url)
+    try:
+        with progress_bar() as progress:
+            found = measure(remote, arguments.rounds, progress)
+    finally:
+        remote.close()
+    if path is not None:
+        links.save(known.updated(found), path)
+    if arguments.json:
+        print(msgspec.json.encode(found).decode())
+        return 0
+    rows = []
+    for size, took in found.seconds.items():
+        ordered = sorted(took)
+        p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        rows.append(
+            (f"{size / 1e3:g} kB", *(f"{each * 1e3:.1f} ms" for each in (ordered[len(ordered) // 2], p95, ordered[-1])))
+        )
+    table(("BYTES", "MEDIAN", "P95", "SLOWEST"), rows)
+    print(f"{found.endpoint}: round trip {found.round_trip * 1e3:.1f} ms, {8e-6 / found.per_byte:.1f} Mbit/s")
+    return 0
 
 
 if __name__ == "__main__":

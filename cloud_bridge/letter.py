@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from cloud_bridge.kernel import Kernel
 from cloud_bridge.protocol.message import CONTENT_TYPE, HEADERS, Message, budget_header, remaining
 from edge_runtime.errors import ProtocolError
 
@@ -32,6 +33,16 @@ _MAX_PROPERTIES = 64
 _LONGEST = 999_999.0  # seconds
 
 
+class Handed(NamedTuple):
+    """A letter that has begun to leave."""
+
+    connection: int
+    number: int
+    """How many letters had left, it among them."""
+    before: Kernel | None
+    """What TCP had sent there before."""
+
+
 class Letter(msgspec.Struct, eq=False):
     """A message on its way out."""
 
@@ -43,8 +54,8 @@ class Letter(msgspec.Struct, eq=False):
     """Instant of time.monotonic(): past it the letter is not sent."""
     properties: dict[str, str] = {}
     retain: bool = False
-    handed: tuple[int, int | None] | None = None
-    """The connection on which it began to leave, and the bytes that TCP had sent there before; None while it waits."""
+    handed: Handed | None = None
+    """How it began to leave; None while it waits."""
 
     @property
     def size(self) -> int:

@@ -91,6 +91,10 @@ class Link:
         """See `Outbox.take_back`."""
         return self._outbox.take_back(letter)
 
+    def uploading(self, letter: Letter) -> float | None:
+        """See `Outbox.uploading`."""
+        return self._outbox.uploading(letter)
+
     @property
     def why(self) -> str:
         """Why nothing can be sent, while `up` is not set."""

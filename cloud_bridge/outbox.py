@@ -6,19 +6,15 @@ be cancelled, one whose deadline has passed is never sent, and the budget that o
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
-import sys
 import threading
 import time
 from collections import deque
-from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
 
-from cloud_bridge.letter import Letter, overhead, pack
+from cloud_bridge.kernel import read_kernel
+from cloud_bridge.letter import Handed, Letter, overhead, pack
 from edge_runtime.errors import RefusedError, UnreachableError
 
 LARGEST_PACKET = 268_435_455
@@ -40,6 +36,7 @@ class Outbox:
         self._connection = 0
         self._queue: deque[Letter] = deque()
         self._queued_bytes = 0
+        self._handed = 0  # letters that have begun to leave
         self._in_hand: int | None = None  # paho's number of the letter that is leaving
         # paho calls back from publish() itself when its thread has ended.
         self._lock = threading.RLock()
@@ -102,11 +99,21 @@ class Outbox:
                     self._queue.remove(letter)
                     self._queued_bytes -= letter.size
                 return 0
-            connection, before = letter.handed
-            now = _bytes_sent(self._client.socket())
-            if connection != self._connection or before is None or now is None:
+            before, now = letter.handed.before, read_kernel(self._client.socket())
+            if letter.handed.connection != self._connection or before is None or now is None:
                 return letter.size
-            return min(letter.size, max(0, now - before))
+            return min(letter.size, max(0, now.sent - before.sent))
+
+    def uploading(self, letter: Letter) -> float | None:
+        """Seconds that the bytes of a letter took to leave, from the first to the last, now that it was answered; None
+        where the kernel does not tell, and where others have left since."""
+        with self._lock:
+            if letter.handed is None or letter.handed.number != self._handed:
+                return None
+            before, now = letter.handed.before, read_kernel(self._client.socket())
+            if letter.handed.connection != self._connection or before is None or now is None:
+                return None
+            return max(0.0, now.busy - before.busy - now.trip)  # TCP is busy until the last byte was acknowledged
 
     def note_sent(self, mid: int) -> None:
         """paho has given all bytes of its letter `mid` to the kernel."""
@@ -125,21 +132,10 @@ class Outbox:
     def _hand(self, letter: Letter) -> None:
         properties = pack(letter, time.monotonic())
         body = letter.message.body
-        letter.handed = self._connection, _bytes_sent(self._client.socket())
+        self._handed += 1
+        letter.handed = Handed(self._connection, self._handed, read_kernel(self._client.socket()))
         info = self._client.publish(
             letter.topic, bytes(body) if isinstance(body, memoryview) else body, 0, letter.retain, properties
         )
         if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:  # else the connection is gone, and we are about to hear of it
             self._in_hand = info.mid
-
-
-def _bytes_sent(link: Any) -> int | None:
-    """Bytes that TCP has sent on this connection, not counting what it sent again; None where the kernel does not tell."""
-    if link is None or not sys.platform.startswith("linux"):
-        return None
-    with contextlib.suppress(OSError):
-        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 216)
-        if len(info) == 216:  # tcpi_bytes_sent and tcpi_bytes_retrans of linux/tcp.h, since Linux 4.19
-            sent, again = struct.unpack_from("=QQ", info, 200)
-            return int(sent - again)
-    return None

@@ -44,6 +44,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """What has changed since the choice was measured, in words. () where it still holds, or nothing was measured."""
     meanwhile: str = ""
     """The candidate that is being compiled while this one serves; "" where this is the one to stay."""
+    measured: Measurement | None = None
+    """What was measured of this candidate on this device."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -130,7 +132,7 @@ def open_best(
             failed.append((turn.candidate, error))
         else:
             passed_over = "".join(f"; {c} failed: {error}" for c, error in failed)
-            return Loaded(bundle, turn.candidate, session, turn.reason + passed_over, turn.stale)
+            return Loaded(bundle, turn.candidate, session, turn.reason + passed_over, turn.stale, measured=turn.measured)
     raise failed[0][1] if failed else no_candidate(bundle.manifest, device)
 
 

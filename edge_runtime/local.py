@@ -14,7 +14,6 @@ from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import InputError
 from edge_runtime.raw import Processors, later
-from edge_runtime.routing.estimate import LocalTimes
 from edge_runtime.signature import input_check
 from edge_runtime.values import Array, Attempt, Result, Tensors
 
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Local:
-    """The local variant: runs, and remembers how long it took."""
+    """The local variant."""
 
     def __init__(self, loaded: Loaded, processors: Processors) -> None:
         self.loaded = loaded
         self.processors = processors
-        self.times = LocalTimes()
+        self.key = f"{loaded.bundle.manifest.name} {loaded.bundle.manifest.version}"
         self.run = loaded.session.run
         self._engine = loaded.session.device.engine
         self._device = loaded.session.device.name
@@ -40,7 +39,6 @@ class Local:
         began = monotonic()
         outputs = self.run(inputs)
         ended = monotonic()
-        self.times.observe(sum(map(_nbytes, inputs.values())), ended - began)
         attempt = Attempt("local", began - start, ended - began, "answered")
         return self.result(outputs, ended - start, budget, (attempt,), reason)
 
@@ -110,7 +108,3 @@ def check_budget(budget: float | None) -> None:
         right = False
     if not right:
         raise InputError(f"a budget of {repr(budget)[:40]} s: give a positive number of seconds, or None for no limit")
-
-
-def _nbytes(array: Array) -> int:
-    return array.nbytes

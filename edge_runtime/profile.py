@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil
@@ -16,6 +15,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.host import Host
 from edge_runtime.objective import Objective
 from edge_runtime.values import Device, Settings
+from edge_runtime.whole import write_whole
 
 SCHEMA = 2
 PROFILE = "profile.json"
@@ -219,14 +219,4 @@ class _Schema(msgspec.Struct):
 
 def save(profile: Profile, path: Path) -> None:
     """Write a profile in one atomic step: after a crash or on a full disk the old one is still whole."""
-    data = msgspec.json.encode(profile) + b"\n"
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"the profile could not be written to {path}: {error}; the old one is untouched") from error
+    write_whole(path, msgspec.json.encode(profile) + b"\n", "the profile")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -32,6 +33,8 @@ class Reply(msgspec.Struct, frozen=True, eq=False):
     variant: str = ""
     seconds: float | None = None
     """What the endpoint says it spent on the call, from having read it to having the answer; None if it did not say."""
+    uploading: float | None = None
+    """Seconds that the endpoint says the request took to come, from its first byte to its last; None if it did not say."""
 
 
 class Pending(Protocol):
@@ -43,6 +46,15 @@ class Pending(Protocol):
         Raises LateError when none is there by then (the call goes on: ask again, or cancel it), and the other errors
         under RemoteError when the call has failed.
         """
+        ...
+
+    def done(self) -> bool:
+        """Whether `result` would return, or raise, at once."""
+        ...
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Call this, once, as soon as `done` is true: at once if it is, else on whichever thread made it so. It must not
+        wait for anything."""
         ...
 
     def cancel(self) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_runtime import links
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.installed import Installed
+from edge_runtime.decisions import DecisionLog
+from edge_runtime.dispatch import Dispatch
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import InputError
 from edge_runtime.model import Model
@@ -19,6 +22,7 @@ from edge_runtime.remote import Remote
 from edge_runtime.routing.policy import Policy
 from edge_runtime.upkeep import Upkeep
 from edge_runtime.values import Result
+from edge_runtime.worth import worths
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,14 +50,14 @@ class Runtime:
         self,
         store: str | Path | Installed | None,
         *,
-        cloud: str | Remote | None = None,
+        cloud: str | Remote | Sequence[str | Remote] | None = None,
         profile: Profile | str | Path | None = None,
         policy: Policy = Policy(),
+        log: str | Path | DecisionLog | None = None,
         device: str | None = None,
         retune: bool = True,
     ) -> None:
         self._store = store if isinstance(store, Installed | None) else Installed(store)
-        self._policy = policy
         path = self._profile_path(profile)
         measured = profile if isinstance(profile, Profile) else Profile() if path is None else load(path)
         self._upkeep = Upkeep(measured, path, device, retune)
@@ -62,13 +66,28 @@ class Runtime:
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
-        self._owns_remote = isinstance(cloud, str)
-        self._remote: Remote | None = connect(cloud) if isinstance(cloud, str) else cloud
+        given = [] if cloud is None else [cloud] if isinstance(cloud, str) or not isinstance(cloud, Sequence) else cloud
+        self._remotes = [connect(each) if isinstance(each, str) else each for each in given]
+        self._own = [remote for each, remote in zip(given, self._remotes, strict=True) if isinstance(each, str)]
+        decisions = log if isinstance(log, DecisionLog) or log is None else DecisionLog(log)
+        self._dispatch = Dispatch(self._remotes, policy, decisions) if self._remotes else None
+        if self._dispatch is not None and self._store is not None:
+            self._dispatch.linked(links.load(self._store.path / links.LINKS))
 
     @property
-    def remote(self) -> Remote | None:
-        """The cloud, when there is one."""
-        return self._remote
+    def remotes(self) -> Sequence[Remote]:
+        """The clouds that may be asked."""
+        return tuple(self._remotes)
+
+    @property
+    def policy(self) -> Policy:
+        """How calls are routed. Another one may be set at any time, and rules from the next call on."""
+        return Policy() if self._dispatch is None else self._dispatch.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        if self._dispatch is not None:
+            self._dispatch.policy = policy
 
     def model(self, name: str, version: str | None = None) -> Model:
         """The model of this name: its active version, or the one asked for. It is loaded at the first call and shared
@@ -98,8 +117,10 @@ class Runtime:
         self._upkeep.close()
         if self._pool is not None:
             self._pool.shutdown()
-        if self._owns_remote and self._remote is not None:
-            self._remote.close()
+        if self._dispatch is not None:
+            self._dispatch.close()
+        for remote in self._own:
+            remote.close()
         for model in models:
             if model.loaded is not None:
                 model.loaded.session.close()
@@ -112,11 +133,12 @@ class Runtime:
 
     def _load(self, bundle: Bundle) -> Model:
         manifest = bundle.manifest
-        remote = self._remote if manifest.partner is not None else None
-        loaded = self._upkeep.open(bundle) if manifest.variants or remote is None else None
-        model = Model(manifest, loaded, remote, self._policy, self._submit, bundle)
-        if loaded is not None and remote is not None:
-            _warm_up(model, loaded)
+        dispatch = self._dispatch if manifest.partner is not None else None
+        loaded = self._upkeep.open(bundle) if manifest.variants or dispatch is None else None
+        model = Model(manifest, loaded, dispatch, self._submit, bundle)
+        if dispatch is not None:
+            pace = None if loaded is None else _pace(model, loaded)
+            dispatch.know(model.key, *worths(manifest, loaded, dispatch.policy), pace)
         self._upkeep.attend(model, bundle)
         return model
 
@@ -159,8 +181,13 @@ def connect(url: str) -> Remote:
     raise InputError(f"no installed package serves {told} (known schemes: {known})")
 
 
-def _warm_up(model: Model, loaded: Loaded) -> None:
-    """Learn how long the local variant takes, on inputs of its typical sizes."""
+def _pace(model: Model, loaded: Loaded) -> tuple[int, float, float] | None:
+    """How long the local variant takes on inputs of its typical sizes. What was measured on this device tells more of the
+    slow runs than a few runs now can."""
     manifest = loaded.bundle.manifest
     inputs = {spec.name: np.zeros(spec.sized(manifest.sizes), spec.dtype) for spec in manifest.signature.inputs}
-    model.warm_up(inputs, WARM_UP)
+    pace = model.warm_up(inputs, WARM_UP)
+    if pace is None or loaded.measured is None:
+        return pace
+    size, typical, slowest = pace
+    return size, typical, max(slowest, loaded.measured.at(0.99))

@@ -92,7 +92,7 @@ class Upkeep:
                 except BackendError:
                     continue
                 reason = f"{turn.reason}; it serves while {best.candidate} is compiled"
-                return Loaded(bundle, turn.candidate, session, reason, turn.stale, str(best.candidate))
+                return Loaded(bundle, turn.candidate, session, reason, turn.stale, str(best.candidate), turn.measured)
         return None
 
     def _compile(self, model: Model, bundle: Bundle) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edge_runtime.engines import Candidate, Loaded
 from edge_runtime.errors import LateError, RemoteError
 from edge_runtime.remote import Call, Pending, Reply
 from edge_runtime.signature import Signature, StatePair, TensorSpec
-from edge_runtime.values import Array, Device, Tensors
+from edge_runtime.values import Array, Device, Result, Tensors
 
 DOUBLE = Signature(inputs=(TensorSpec("x", "float32", ("N", 2)),), outputs=(TensorSpec("y", "float32", ("N", 2)),))
 COUNTER = Signature(
@@ -66,6 +67,13 @@ def loaded(session: PythonSession, described: Manifest) -> Loaded:
     return Loaded(Bundle(described, Path("nowhere")), Candidate(described.variants[0], HERE), session, "a test")
 
 
+def at_once(call: Callable[[], Result]) -> Future[Result]:
+    """Run on the caller's thread, as a future."""
+    future: Future[Result] = Future()
+    future.set_result(call())
+    return future
+
+
 class ScriptedRemote:
     """A cloud that answers y = 3 x after `delay` seconds, or fails as `failure` says, when asked or when it answers."""
 
@@ -112,6 +120,14 @@ class _ScriptedPending:
         if self._remote.failure is not None:
             raise self._remote.failure
         return Reply(self._remote.answer(self._call), engine="test 1", device="CPU", variant="v0")
+
+    def done(self) -> bool:
+        return self._gone.is_set() or time.monotonic() >= self._ready
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        timer = threading.Timer(max(0.0, self._ready - time.monotonic()), callback)
+        timer.daemon = True
+        timer.start()
 
     def cancel(self) -> int:
         self._remote.cancelled += 1

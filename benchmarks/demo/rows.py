@@ -99,8 +99,8 @@ def read_row(
     killed: list[float] = []
     with Runtime(page.store, cloud=url) as runtime:
         detector, reader = runtime.model("ppocr_det"), runtime.model("ppocr_rec")
-        if runtime.remote is not None:
-            runtime.remote.health(10.0)  # a link that is just being made is no reason to read the first line here
+        for remote in runtime.remotes:
+            remote.health(10.0)  # a link that is just being made is no reason to read the first line here
         start = monotonic()
 
         def timed(answer: Callable[[], T], result_of: Callable[[T], Result]) -> T:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from copy import copy
 from typing import TypeAlias
 
 from cloud_bridge.client.connection import Connection
 from cloud_bridge.client.link import Transfer
+from cloud_bridge.client.slot import Slot
 from edge_runtime.errors import CancelledError, EdgeError, LateError, ProtocolError, RemoteError
 from edge_runtime.remote import Reply
 
@@ -22,9 +22,9 @@ class HttpCall:
         self.transfer = Transfer(deadline)
         self._work: Work | None = work
         self._name = name
-        self._outcome: Reply | EdgeError | None = None
-        self._settled = threading.Event()
-        self._lock = threading.Lock()
+        self._slot = Slot[Reply | EdgeError]()
+        self.done = self._slot.done
+        self.add_done_callback = self._slot.add_done_callback
 
     def run(self, connection: Connection) -> None:
         """Carry the call out, unless it has been given up by now."""
@@ -44,14 +44,15 @@ class HttpCall:
 
     def result(self, timeout: float) -> Reply:
         """The answer; see the port."""
-        if not self._settled.wait(min(max(timeout, 0.0), self.transfer.left())):
+        if not self._slot.wait(min(max(timeout, 0.0), self.transfer.left())):
             if self.transfer.left() > 0:
                 raise LateError(f"no answer from {self._name} within {timeout * 1e3:.0f} ms")
             self.give_up(LateError(f"no answer from {self._name} before the deadline"))
-        if isinstance(self._outcome, EdgeError):
-            raise copy(self._outcome) from self._outcome.__cause__  # a raised error holds its caller's frames
-        assert self._outcome is not None  # noqa: S101 - it is set before the event is
-        return self._outcome
+        outcome = self._slot.outcome
+        if isinstance(outcome, EdgeError):
+            raise copy(outcome) from outcome.__cause__  # a raised error holds its caller's frames
+        assert outcome is not None  # noqa: S101 - it is set before the event is
+        return outcome
 
     def cancel(self) -> int:
         """Stop the bytes; see the port."""
@@ -64,11 +65,6 @@ class HttpCall:
             self.transfer.cut()
 
     def _settle(self, outcome: Reply | EdgeError) -> bool:
-        """Make this the outcome, unless there is one: what comes late is dropped."""
-        with self._lock:
-            if self._settled.is_set():
-                return False
-            self._outcome = outcome
-            self._work = None  # and with it the inputs
-            self._settled.set()
-            return True
+        """Make this the outcome, unless there is one."""
+        self._work = None  # and with it the inputs
+        return self._slot.put(outcome)

@@ -162,6 +162,10 @@ class MqttRemote:
         """See `Link.take_back`."""
         return self._link.take_back(letter)
 
+    def uploading(self, letter: Letter) -> float | None:
+        """See `Link.uploading`."""
+        return self._link.uploading(letter)
+
     def _hear(self, incoming: Incoming) -> None:
         if incoming.topic == self._reply_topic:
             self._hear_answer(incoming)

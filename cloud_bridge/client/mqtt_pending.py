@@ -8,6 +8,9 @@ from collections.abc import Callable
 from copy import copy
 from typing import Protocol, cast
 
+from msgspec import structs
+
+from cloud_bridge.client.slot import Slot
 from cloud_bridge.letter import STATUS, Letter, Received
 from cloud_bridge.protocol.message import Message
 from cloud_bridge.protocol.oip import decode_error
@@ -20,6 +23,10 @@ class Sender(Protocol):
 
     def take_back(self, letter: Letter) -> int:
         """Make sure that a letter that still waits is never sent; how many bytes of it have left."""
+        ...
+
+    def uploading(self, letter: Letter) -> float | None:
+        """Seconds that its bytes took to leave, where that is known."""
         ...
 
     def forget(self, pending: MqttPending) -> None:
@@ -40,21 +47,26 @@ class MqttPending:
         self.correlation, self.deadline = correlation, deadline
         self._sender, self._letter, self._decode = sender, letter, decode
         self._lock = threading.Lock()
-        self._settled = threading.Event()
-        self._outcome: Received | Reply | RemoteError | None = None
+        self._slot = Slot[Received | Reply | RemoteError]()
+        self.done = self._slot.done
+        self.add_done_callback = self._slot.add_done_callback
         self._left: int | None = None
+        self._uploading: float | None = None
 
     def result(self, timeout: float) -> Reply:
         """Wait for the answer; see `Pending.result`."""
         until = min(time.monotonic() + timeout, self.deadline)
-        if not self._settled.wait(max(until - time.monotonic(), 0.0)):
+        if not self._slot.wait(max(until - time.monotonic(), 0.0)):
             if time.monotonic() < self.deadline:
                 raise LateError(f"no answer within {timeout:.3f} s; the call goes on")
             self.expire()
         with self._lock:
-            if isinstance(self._outcome, Received):
-                self._outcome = _answer(self._outcome, self._decode)
-            outcome = self._outcome
+            if isinstance(self._slot.outcome, Received):
+                answer = _answer(self._slot.outcome, self._decode)
+                if isinstance(answer, Reply) and self._uploading is not None:
+                    answer = structs.replace(answer, uploading=self._uploading)
+                self._slot.outcome = answer
+            outcome = self._slot.outcome
         if isinstance(outcome, Reply):
             return outcome
         error = cast("RemoteError", outcome)
@@ -79,12 +91,9 @@ class MqttPending:
 
     def settle(self, outcome: Received | RemoteError) -> bool:
         """Keep what came of it, unless something has before. An answer is read by the thread that wants it."""
-        with self._lock:
-            first = self._outcome is None
-            if first:
-                self._outcome = outcome
-        self._settled.set()
-        return first
+        if isinstance(outcome, Received):
+            self._uploading = self._sender.uploading(self._letter)
+        return self._slot.put(outcome)
 
 
 def _answer(received: Received, decode: Callable[[Message], Reply]) -> Reply | RemoteError:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from cloud_bridge.endpoint.service import SERVER, Answer, Service
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import HEADERS, Message
+from cloud_bridge.protocol.message import HEADERS, Message, upload_header
 from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
 
 BODY_SECONDS = 60.0
@@ -58,8 +58,9 @@ class _Face:
         return _response(200, Message(b'{"live":true,"ready":true}', {"content-type": "application/json"}))
 
     async def probe(self, request: Request) -> Response:
+        started = time.monotonic()
         async with self._body(request):
-            return _response(200, _PROBED)
+            return _response(200, _PROBED, upload_header(time.monotonic() - started))
 
     async def model(self, request: Request) -> Response:
         found = await run_in_threadpool(self._service.metadata, *_target(request))
@@ -72,9 +73,12 @@ class _Face:
     async def infer(self, request: Request) -> Response:
         received = time.monotonic()
         async with self._body(request) as body:
-            return await self._infer(request, Message(body, _headers(request.headers)), received)
+            came = upload_header(time.monotonic() - received)
+            return await self._infer(request, Message(body, _headers(request.headers)), received, came)
 
-    async def _infer(self, request: Request, message: Message, received: float) -> Response:
+    async def _infer(
+        self, request: Request, message: Message, received: float, came: dict[str, str]
+    ) -> Response:  # fmt: skip
         future = self._service.submit(*_target(request), message, received=received)
         gone = asyncio.ensure_future(request.receive())  # the body was read: what comes now is the disconnect
         answer = asyncio.wrap_future(future)
@@ -86,7 +90,8 @@ class _Face:
                 answer.cancel()  # and with it the call, if its turn has not come
         if answer.cancelled():
             raise RefusedError("the call was dropped: its client left, or the endpoint is stopping", status=503)
-        return _answered(answer.result())
+        given: Answer = answer.result()
+        return _response(given.status, given.message, came)
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[bytearray]:
@@ -127,12 +132,8 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in HEADERS if name in headers}
 
 
-def _answered(answer: Answer) -> Response:
-    return _response(answer.status, answer.message)
-
-
-def _response(status: int, message: Message) -> Response:
-    headers = dict(message.headers)
+def _response(status: int, message: Message, more: Mapping[str, str] = {}) -> Response:
+    headers = {**message.headers, **more}
     if status in {408, 413}:
         headers["connection"] = "close"  # the rest of the body is not going to be read
     return Response(message.body, status, headers)

@@ -25,6 +25,8 @@ ACCEPT_ENCODING = "accept-encoding"
 BUDGET = "budget-ms"
 """Milliseconds that were left to the call when the message was sent: a duration, so that no two clocks are compared."""
 RETRY_AFTER = "retry-after"
+UPLOAD = "upload-ms"
+"""Of an answer over HTTP: milliseconds from when the request's first bytes came to when its last did."""
 
 HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGET, RETRY_AFTER)
 """Every header that means something to the protocol."""
@@ -68,6 +70,17 @@ def remaining(message: Message) -> float | None:
     if not _MILLISECONDS.fullmatch(text):
         raise ProtocolError(f"{BUDGET}: {text[:40]!r} is no duration; write milliseconds, like 150 or 99.5")
     return float(text) / 1e3
+
+
+def uploading(message: Message) -> float | None:
+    """Seconds that the request took to come, where the answer tells it; None where it does not, or in another way."""
+    text = message.headers.get(UPLOAD, "")
+    return float(text) / 1e3 if _MILLISECONDS.fullmatch(text) else None
+
+
+def upload_header(seconds: float) -> dict[str, str]:
+    """The header that tells how long a request took to come."""
+    return {UPLOAD: f"{min(max(seconds, 0.0) * 1e3, 999_999_999.0):.3f}"}
 
 
 def budget_header(seconds: float | None) -> dict[str, str]:

@@ -33,6 +33,7 @@ from cloud_bridge.protocol.message import (
     Message,
     budget_header,
     remaining,
+    uploading,
 )
 from cloud_bridge.protocol.metadata import (
     BINARY_EXTENSION,
@@ -194,7 +195,7 @@ def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = ""
         raise ProtocolError(f"parameter {_TOLD[3]} is no number")
     arrays = read_tensors(response.outputs, raw, limits)
     outputs = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
-    return Reply(outputs, engine, device, variant, seconds)
+    return Reply(outputs, engine, device, variant, seconds, uploading(message))
 
 
 def _requested(output: _Output, default: bool) -> RequestedOutput:

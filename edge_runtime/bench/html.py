@@ -12,6 +12,7 @@ from edge_runtime.bench.report import Entry, Report, Verdict, clipped, metrics, 
 from edge_runtime.bench.scatter import Dot, pareto
 from edge_runtime.bench.statistics import SHARES
 from edge_runtime.bench.units import CROSS, duration, times
+from edge_runtime.bundles.manifest import less_is_better
 
 __all__ = [
     "Bar", "Block", "Call", "Cell", "Chart", "Code", "Curve", "Headline", "Notes", "Pair", "Section", "Stack",
@@ -167,12 +168,6 @@ def _pareto(entries: Sequence[tuple[Entry, int]], *, explained: bool) -> list[Bl
     dots = [Dot(entry.label, entry.percentiles[0].value, value, colour) for entry, colour, value in stated]
     title, lower = f"Accuracy over latency: {how[0]}", less_is_better(how[0])
     return [pareto(dots, how[0], lower=lower, title=title, caption=_PARETO * explained)]
-
-
-def less_is_better(metric: str) -> bool:
-    """Whether a metric counts what is wrong, by its name: "max abs difference", but "1 - character error rate"."""
-    counts = any(word in metric for word in ("difference", "error", "distance", "loss"))
-    return counts and not metric.startswith("1 - ")
 
 
 def _stages(entries: Sequence[tuple[Entry, int]], *, explained: bool) -> list[Block]:

@@ -38,6 +38,12 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The sha256 of that data, where it was taken."""
 
 
+def less_is_better(metric: str) -> bool:
+    """Whether a metric counts what is wrong, by its name: "max abs difference", but "1 - character error rate"."""
+    counts = any(word in metric for word in ("difference", "error", "distance", "loss"))
+    return counts and not metric.startswith("1 - ")
+
+
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of a bundle, by a path relative to its folder."""
 
@@ -117,6 +123,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A typical size for each named dimension: what `bench` and warm-up run with."""
     partner: str | None = None
     """The model at the cloud endpoint that answers the same question at least as well; None keeps it on the device."""
+    partner_accuracy: Accuracy | None = None
+    """How right the partner was measured to be; worth most where the variants' accuracy is in the same measure, on the same
+    data."""
     labels: File | None = None
     """A UTF-8 text file, one label a line, in the order of the output's classes."""
     vocabulary: File | None = None

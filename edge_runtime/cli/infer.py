@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edge_runtime import backends
 from edge_runtime.cli import inputs, outputs
-from edge_runtime.cli.shell import Commands, add_store, resolve, seconds, subcommand, table
+from edge_runtime.cli.shell import Commands, add_store, policy, resolve, seconds, subcommand, table
 from edge_runtime.profile import PROFILE, load
+from edge_runtime.routing.policy import Policy
 from edge_runtime.runtime import Runtime
 
 
@@ -33,7 +34,12 @@ def add(commands: Commands) -> None:
     run.add_argument("--text", help="hand over this text")
     run.add_argument("--class", type=int, dest="number", metavar="N", help="make up one of this class")
     run.add_argument("--budget", type=seconds, metavar="TIME", help="latency budget: 50ms, 0.2s (default: no limit)")
-    run.add_argument("--cloud", metavar="URL", help="cloud to ask: http://..., mqtt://...")
+    run.add_argument(
+        "--cloud", metavar="URL", action="append", default=[], help="cloud to ask: http://..., mqtt://...; may be repeated"
+    )
+    run.add_argument("--best-effort", action="store_true", help="a late answer is better than none")
+    run.add_argument("--policy", type=Path, metavar="FILE.json", help="how to route: see edge-runtime replay --help")
+    run.add_argument("--log", type=Path, metavar="FILE.jsonl", help="keep what routing decided, for edge-runtime replay")
     run.add_argument("--device", help="engine, or engine and device: openvino, onnx:CPU (default: the fastest measured)")
     run.add_argument(
         "--output",
@@ -63,8 +69,11 @@ def _run(arguments: argparse.Namespace) -> int:
     bundle = resolve(arguments.bundle, arguments.store)
     given = inputs.read(arguments.input, arguments.text, arguments.number, bundle.manifest)
     profile = load(arguments.store / PROFILE)  # a bundle's folder may stand alone; what was measured here is in the store
-    with Runtime(None, profile=profile, cloud=arguments.cloud, device=arguments.device) as runtime:
-        result = runtime.open(bundle).infer(given, budget=arguments.budget)
+    routing = Policy() if arguments.policy is None else policy(arguments.policy)
+    with Runtime(
+        None, profile=profile, cloud=arguments.cloud, policy=routing, log=arguments.log, device=arguments.device
+    ) as runtime:
+        result = runtime.open(bundle).infer(given, budget=arguments.budget, best_effort=arguments.best_effort)
     if arguments.output is not None:
         outputs.save(result, arguments.output)
     print(outputs.as_json(result) if arguments.json else outputs.as_text(result))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_runtime.bundles.store import Bundle, Store, read_bundle
 from edge_runtime.errors import (
@@ -21,6 +21,9 @@ from edge_runtime.errors import (
     NotInstalledError,
     RemoteError,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from edge_runtime.routing.policy import Policy
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -150,6 +153,16 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
             bar.update(share * 100 - bar.n)
 
         yield tell
+
+
+def policy(path: Path) -> Policy:
+    """The routing policy in a file. Raises InputError."""
+    from edge_runtime.routing.policy import decode
+
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"no policy can be read at {path}: {error.strerror}") from error
 
 
 def write(path: Path, text: str | bytes) -> None:

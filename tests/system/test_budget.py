@@ -167,8 +167,7 @@ def test_a_cloud_without_the_model_refuses_and_the_device_answers(endpoint: Endp
     bundle = tiny_bundle(tmp_path / "other", partner="nobody_has_this")
     with Runtime(None, cloud=endpoint.url) as runtime:
         model = runtime.open(bundle)
-        assert runtime.remote is not None
-        assert runtime.remote.health(PATIENCE)
+        assert runtime.remotes[0].health(PATIENCE)
         result = ask(model)
         assert result.target == "local"
         assert "RefusedError" in result.reason

@@ -33,8 +33,9 @@ COMMANDS = {
         "compare",
         "gate",
         "optimize",
+        "replay",
     ),
-    "cloud_bridge.cli": ("serve", "broker", "health"),
+    "cloud_bridge.cli": ("serve", "broker", "health", "bench"),
 }
 
 

@@ -100,8 +100,7 @@ def test_a_runtime_with_a_cloud(bundle: Bundle, url: str) -> None:
 
     def turn() -> None:
         with Runtime(None, cloud=url, device="onnx") as runtime:
-            assert runtime.remote is not None
-            assert runtime.remote.health(AMPLE)
+            assert runtime.remotes[0].health(AMPLE)
             runtime.open(bundle).infer(X, budget=AMPLE)
 
     leaves_nothing(turn)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime import backends
+from edge_runtime import Runtime, backends
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store
 from edge_runtime.processing.files import write_image
@@ -46,6 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     write_image(here / "line.png", IMAGE)
     write_image(here / "digit.png", IMAGE)
     _my_model(here / "my_model")
+    (here / "cheap.json").write_text('{"byte_price": 1e-6}')
+    with Runtime(here / "store", cloud="http://127.0.0.1:9", log=here / "decisions.jsonl") as runtime:
+        runtime.model("digits_cnn").infer({"image": np.zeros((1, 1, 28, 28), np.float32)}, budget=1.0)
     (here / "samples").mkdir()
     net = backends.backend("onnx").load(here / "my_model" / "net.onnx")
     for number, sample in enumerate(samples(16)):

@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.bench.html import less_is_better, render
+from edge_runtime.bench.html import render
 from edge_runtime.bench.report import Stage
 from edge_runtime.bench.scatter import Dot, frontier, pareto
-from edge_runtime.bundles.manifest import Accuracy
+from edge_runtime.bundles.manifest import Accuracy, less_is_better
 from tests.reports import entry, report
 from tests.unit.test_bench_html import Document
 

@@ -10,8 +10,10 @@ import pytest
 
 from edge_runtime.errors import InputError
 from edge_runtime.local import check_budget
-from tests.doubles import PythonSession
-from tests.unit.test_model import X, model
+from edge_runtime.model import Model
+from tests.doubles import PythonSession, at_once, loaded, manifest
+
+X = {"x": np.ones((1, 2), np.float32)}
 
 
 @pytest.mark.parametrize(
@@ -26,4 +28,6 @@ def test_what_is_no_budget(budget: Any) -> None:
 @pytest.mark.parametrize("budget", [None, 1e-9, 1, 1e9, np.float32(0.5), np.int64(2)], ids=repr)
 def test_budgets(budget: Any) -> None:
     """Seconds, as any kind of number, or none: the call is answered, and tells what it was allowed."""
-    assert model(PythonSession(), None).infer(X, budget=budget).budget == budget
+    described = manifest()
+    alone = Model(described, loaded(PythonSession(), described), None, at_once)
+    assert alone.infer(X, budget=budget).budget == budget

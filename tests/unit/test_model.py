@@ -5,39 +5,47 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from edge_runtime.dispatch import Dispatch
 from edge_runtime.errors import BudgetError, InputError, LateError, RefusedError, RemoteError, RunError, UnreachableError
 from edge_runtime.model import Model
 from edge_runtime.remote import Call
 from edge_runtime.routing.policy import Policy
 from edge_runtime.values import Array, Result, Tensors
-from tests.doubles import COUNTER, PythonSession, ScriptedRemote, loaded, manifest
+from tests.doubles import COUNTER, PythonSession, ScriptedRemote, at_once, loaded, manifest
 
+Make = Callable[..., Model]
 X = {"x": np.ones((1, 2), np.float32)}
 
 
-def at_once(call: Callable[[], Result]) -> Future[Result]:
-    """Run on the caller's thread, as a future."""
-    future: Future[Result] = Future()
-    future.set_result(call())
-    return future
+@pytest.fixture
+def model() -> Iterator[Make]:
+    """Makes a model of a session, a remote, or both; its routing ends with the test."""
+    made: list[Dispatch] = []
+
+    def make(session: PythonSession | None, remote: ScriptedRemote | None, policy: Policy = Policy()) -> Model:
+        described = manifest(variants=0 if session is None else 1)
+        here = None if session is None else loaded(session, described)
+        dispatch = None if remote is None else Dispatch([remote], policy)
+        asked = Model(described, here, dispatch, at_once)
+        if dispatch is not None:
+            made.append(dispatch)
+            dispatch.know(asked.key, None if session is None else 0.7, 0.8, asked.warm_up(X, 2))
+        if session is not None:
+            session.runs = 0
+        return asked
+
+    yield make
+    for dispatch in made:
+        dispatch.close()
 
 
-def model(session: PythonSession | None, remote: ScriptedRemote | None, policy: Policy = Policy()) -> Model:
-    described = manifest(variants=0 if session is None else 1)
-    made = Model(described, None if session is None else loaded(session, described), remote, policy, at_once)
-    if session is not None and remote is not None:
-        made.warm_up(X, 2)
-        session.runs = 0
-    return made
-
-
-def test_without_a_cloud_the_answer_is_local() -> None:
+def test_without_a_cloud_the_answer_is_local(model: Make) -> None:
     """And it tells engine, device, variant, time and why."""
     result = model(PythonSession(), None).infer(X, budget=5.0)
     assert result.outputs["y"].tolist() == [[2.0, 2.0]]
@@ -48,7 +56,7 @@ def test_without_a_cloud_the_answer_is_local() -> None:
     assert result.reason
 
 
-def test_a_cloud_that_fits_answers_and_the_local_model_does_not_run() -> None:
+def test_a_cloud_that_fits_answers_and_the_local_model_does_not_run(model: Make) -> None:
     """The held-back run costs nothing when it is not needed."""
     session, remote = PythonSession(), ScriptedRemote()
     result = model(session, remote).infer(X, budget=5.0)
@@ -58,7 +66,7 @@ def test_a_cloud_that_fits_answers_and_the_local_model_does_not_run() -> None:
     assert result.met
 
 
-def test_a_cloud_that_hangs_is_given_up_in_time_for_the_local_model() -> None:
+def test_a_cloud_that_hangs_is_given_up_in_time_for_the_local_model(model: Make) -> None:
     """The answer is the local one, inside the budget, and the call is cancelled."""
     session, remote = PythonSession(), ScriptedRemote(delay=60.0)
     result = model(session, remote).infer(X, budget=0.3)
@@ -68,12 +76,12 @@ def test_a_cloud_that_hangs_is_given_up_in_time_for_the_local_model() -> None:
     assert remote.cancelled == 1
     assert [a.target for a in result.attempts] == ["cloud", "local"]
     assert "LateError" in result.attempts[0].outcome
-    assert "took over" in result.reason
+    assert "the local model answered" in result.reason
 
 
 @pytest.mark.parametrize("at_send", [True, False])
 @pytest.mark.parametrize("failure", [UnreachableError("no link"), RefusedError("busy", status=503), LateError("too late")])
-def test_a_cloud_that_fails_hands_over_at_once(failure: RemoteError, at_send: bool) -> None:
+def test_a_cloud_that_fails_hands_over_at_once(model: Make, failure: RemoteError, at_send: bool) -> None:
     """Whatever the error and whenever it comes, the local model answers inside the budget."""
     result = model(PythonSession(), ScriptedRemote(failure=failure, at_once=at_send)).infer(X, budget=2.0)
     assert result.target == "local"
@@ -81,10 +89,10 @@ def test_a_cloud_that_fails_hands_over_at_once(failure: RemoteError, at_send: bo
     assert type(failure).__name__ in result.reason
 
 
-def test_a_cloud_that_failed_is_left_alone_and_then_tried_again() -> None:
+def test_a_cloud_that_failed_is_left_alone_and_then_tried_again(model: Make) -> None:
     """The pause is the policy's; after it one call tries, and an answer ends it."""
     remote = ScriptedRemote(failure=UnreachableError("no link"), at_once=True)
-    asked = model(PythonSession(), remote, Policy(backoff=0.05))
+    asked = model(PythonSession(), remote, Policy(backoff=0.5))
     asked.infer(X, budget=2.0)
     assert "is asked again" in asked.infer(X, budget=2.0).reason
     assert len(remote.calls) == 1
@@ -96,7 +104,7 @@ def test_a_cloud_that_failed_is_left_alone_and_then_tried_again() -> None:
     assert results[-1].target == "cloud"
 
 
-def test_an_answer_that_comes_while_the_local_model_runs_still_wins() -> None:
+def test_an_answer_that_comes_while_the_local_model_runs_still_wins(model: Make) -> None:
     """It is the better one, and it is there before the deadline."""
     session, remote = PythonSession(delay=0.2), ScriptedRemote(delay=0.45)
     result = model(session, remote).infer(X, budget=0.6)
@@ -105,25 +113,7 @@ def test_an_answer_that_comes_while_the_local_model_runs_still_wins() -> None:
     assert [attempt.target for attempt in result.attempts] == ["cloud", "local"]
 
 
-def test_when_a_cloud_goes_away_many_callers_count_as_one() -> None:
-    """The pause is that of one failure, and after it one of them tries, however many there are."""
-    remote = ScriptedRemote(delay=0.2, failure=UnreachableError("no link"))
-    asked = model(PythonSession(), remote, Policy(backoff=0.5, longest_backoff=600.0))
-
-    def ask_together() -> list[Result]:
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(lambda _: asked.infer(X, budget=30.0), range(8)))
-
-    ask_together()
-    deadline = time.monotonic() + 60.0
-    before = len(remote.calls)
-    while len(remote.calls) == before:
-        assert time.monotonic() < deadline
-        ask_together()
-    assert len(remote.calls) == before + 1
-
-
-def test_a_call_that_waited_for_a_thread_is_planned_with_what_is_left_of_its_budget() -> None:
+def test_a_call_that_waited_for_a_thread_is_planned_with_what_is_left_of_its_budget(model: Make) -> None:
     """A cloud that cannot make that is not asked, and not blamed."""
     remote = ScriptedRemote(delay=0.5)
     asked = model(PythonSession(), remote)
@@ -131,20 +121,21 @@ def test_a_call_that_waited_for_a_thread_is_planned_with_what_is_left_of_its_bud
     with ThreadPoolExecutor(1) as pool:
         asked._submit = pool.submit
         pool.submit(time.sleep, 0.4)
-        result = asked.submit(X, budget=0.8).result()
+        result = asked.submit(X, budget=0.45).result()
     assert result.target == "local"
     assert len(remote.calls) == 1
     assert asked.infer(X, budget=30.0).target == "cloud"
 
 
-def test_one_slow_local_run_does_not_leave_a_later_call_without_an_answer() -> None:
+def test_one_slow_local_run_does_not_leave_a_later_call_without_an_answer(model: Make) -> None:
     """The cloud answers until it stalls; the local model is still there, quick again as it mostly is."""
     session, remote = PythonSession(), ScriptedRemote()
     asked = model(session, remote, Policy(backoff=0.0, guard=0.3))
     session.delay, remote.failure = 1.2, UnreachableError("no link")
     assert asked.infer(X, budget=5.0).target == "local"
     session.delay, remote.failure = 0.0, None
-    assert asked.infer(X, budget=30.0).target == "cloud"
+    while asked.infer(X, budget=30.0).target == "local":
+        pass  # a probe is on its way to see whether the cloud is back
     remote.delay = 60.0
     result = asked.infer(X, budget=1.0)
     assert result.target == "local"
@@ -162,7 +153,7 @@ class BrokenSession(PythonSession):
         return super().run(inputs)
 
 
-def test_where_the_local_engine_fails_the_cloud_still_has_until_the_deadline() -> None:
+def test_where_the_local_engine_fails_the_cloud_still_has_until_the_deadline(model: Make) -> None:
     """A late answer of the cloud is better than an error."""
     session = BrokenSession(delay=0.1)
     asked = model(session, ScriptedRemote(delay=0.4))
@@ -170,7 +161,7 @@ def test_where_the_local_engine_fails_the_cloud_still_has_until_the_deadline() -
     assert asked.infer(X, budget=0.45).target == "cloud"
 
 
-def test_where_both_fail_the_engine_s_error_is_raised() -> None:
+def test_where_both_fail_the_engine_s_error_is_raised(model: Make) -> None:
     """It is the one that somebody can mend."""
     session = BrokenSession()
     asked = model(session, ScriptedRemote(failure=UnreachableError("no link")))
@@ -179,7 +170,7 @@ def test_where_both_fail_the_engine_s_error_is_raised() -> None:
         asked.infer(X, budget=0.5)
 
 
-def test_without_a_local_variant_a_late_cloud_is_a_budget_error_in_time() -> None:
+def test_without_a_local_variant_a_late_cloud_is_a_budget_error_in_time(model: Make) -> None:
     """The caller learns it at the deadline, with the attempt."""
     with pytest.raises(BudgetError) as caught:
         model(None, ScriptedRemote(delay=60.0)).infer(X, budget=0.1)
@@ -187,12 +178,12 @@ def test_without_a_local_variant_a_late_cloud_is_a_budget_error_in_time() -> Non
     assert caught.value.attempts[0].seconds < 5.0
 
 
-def test_without_a_local_variant_a_good_cloud_answers() -> None:
+def test_without_a_local_variant_a_good_cloud_answers(model: Make) -> None:
     """A device may know a model only by its manifest."""
     assert model(None, ScriptedRemote()).infer(X, budget=2.0).target == "cloud"
 
 
-def test_neither_variant_nor_cloud_is_refused_when_the_model_is_made() -> None:
+def test_neither_variant_nor_cloud_is_refused_when_the_model_is_made(model: Make) -> None:
     """Not at the first call."""
     with pytest.raises(InputError, match="neither"):
         model(None, None)
@@ -207,7 +198,7 @@ def test_neither_variant_nor_cloud_is_refused_when_the_model_is_made() -> None:
         lambda call: {"y": np.ones(2, np.float32)},
     ],
 )
-def test_a_cloud_answer_that_breaks_the_signature_is_not_delivered(answer: Callable[[Call], Tensors]) -> None:
+def test_a_cloud_answer_that_breaks_the_signature_is_not_delivered(model: Make, answer: Callable[[Call], Tensors]) -> None:
     """Missing output, wrong shape, wrong dtype, wrong rank: the local model answers."""
     remote = ScriptedRemote()
     remote.answer = answer
@@ -217,19 +208,19 @@ def test_a_cloud_answer_that_breaks_the_signature_is_not_delivered(answer: Calla
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf])
-def test_a_budget_that_is_no_duration_is_refused(budget: float) -> None:
+def test_a_budget_that_is_no_duration_is_refused(model: Make, budget: float) -> None:
     """Zero, negative, NaN and infinite ones are mistakes of the caller."""
     with pytest.raises(InputError, match="budget"):
         model(PythonSession(), None).infer(X, budget=budget)
 
 
-def test_a_budget_that_is_missed_is_told() -> None:
+def test_a_budget_that_is_missed_is_told(model: Make) -> None:
     """The local model is slower than the budget: the answer comes, and says that it came late."""
     result = model(PythonSession(delay=0.05), None).infer(X, budget=0.001)
     assert not result.met
 
 
-def test_the_future_and_the_awaited_answer_are_the_same() -> None:
+def test_the_future_and_the_awaited_answer_are_the_same(model: Make) -> None:
     """`submit` and `ainfer` are `infer` on another thread."""
     asked = model(PythonSession(), None)
     assert asked.submit(X).result().outputs["y"].tolist() == [[2.0, 2.0]]
@@ -239,7 +230,7 @@ def test_the_future_and_the_awaited_answer_are_the_same() -> None:
 def test_streams_carry_their_own_state() -> None:
     """Two streams of one model do not mix, a state can be moved, and reset begins again."""
     described = manifest(COUNTER, partner=None)
-    made = Model(described, loaded(PythonSession(COUNTER), described), None, Policy(), at_once)
+    made = Model(described, loaded(PythonSession(COUNTER), described), None, at_once)
     one, two = made.stream(), made.stream()
     step = {"x": np.ones(1, np.float32)}
     for _ in range(3):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.dispatch import Dispatch
 from edge_runtime.engines import Candidate, Loaded
 from edge_runtime.errors import BudgetError, InputError
 from edge_runtime.model import Model
@@ -21,7 +20,7 @@ from edge_runtime.processing.steps import Processing
 from edge_runtime.routing.policy import Policy
 from edge_runtime.signature import Signature, StatePair, TensorSpec
 from edge_runtime.values import Result
-from tests.doubles import COUNTER, DOUBLE, HERE, PythonSession, ScriptedRemote, manifest
+from tests.doubles import COUNTER, DOUBLE, HERE, PythonSession, ScriptedRemote, at_once, manifest
 
 ROWS = Signature(
     inputs=(TensorSpec("x", "float32", (1, 1)), TensorSpec("s", "float32", (1, 1))),
@@ -35,13 +34,6 @@ ONES = Processing("audio", "x", (steps.Windows(1),), steps.Sound("y"))
 """One sample a call."""
 
 
-def at_once(call: Callable[[], Result]) -> Future[Result]:
-    """Run on the caller's thread, as a future."""
-    future: Future[Result] = Future()
-    future.set_result(call())
-    return future
-
-
 def model(
     processing: Processing | None, session: PythonSession | None = None, remote: ScriptedRemote | None = None
 ) -> Model:
@@ -51,7 +43,11 @@ def model(
     described = msgspec.structs.replace(described, processing=processing)
     bundle = Bundle(described, Path("nowhere"))
     loaded = None if session is None else Loaded(bundle, Candidate(described.variants[0], HERE), session, "a test")
-    return Model(described, loaded, remote, Policy(), at_once, bundle)
+    dispatch = None if remote is None else Dispatch([remote], Policy())
+    made = Model(described, loaded, dispatch, at_once, bundle)
+    if dispatch is not None:
+        dispatch.know(made.key, None, 0.8, None)
+    return made
 
 
 def doubled(result: Result) -> list[float]:

@@ -1,0 +1,69 @@
+"""The cloud's side of the emulated link: endpoint and broker as processes in its namespace, to be hurt and started
+again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from benchmarks.link.emulator import CLOUD, inside
+
+Part = Literal["endpoint", "broker"]
+
+
+class Cloud:
+    """A context manager; `url` is where the device finds it."""
+
+    def __init__(self, namespace: str, store: Path, transport: str) -> None:
+        self._namespace, self._store, self._transport = namespace, store, transport
+        self._processes: dict[Part, subprocess.Popen[str]] = {}
+        self.url = f"http://{CLOUD}:8000" if transport == "http" else f"mqtt://{CLOUD}:1883/link"
+
+    def __enter__(self) -> Self:
+        if self._transport == "mqtt":
+            self.start("broker")
+        self.start("endpoint")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for process in reversed(self._processes.values()):
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def start(self, part: Part) -> None:
+        """Start it, and wait until it is ready."""
+        where = ["--http", f"{CLOUD}:8000"] if self._transport == "http" else ["--mqtt", self.url]
+        arguments = (
+            ["broker", "--host", CLOUD, "--port", "1883", "--json"] if part == "broker"
+            else ["serve", str(self._store), *where, "--json"]
+        )  # fmt: skip
+        process = inside(self._namespace, "cloud_bridge.cli", *arguments)
+        assert process.stdout is not None  # noqa: S101
+        json.loads(process.stdout.readline())
+        self._processes[part] = process
+
+    def kill(self, part: Part) -> None:
+        """As a power cut would (SIGKILL)."""
+        self.signal(part, signal.SIGKILL)
+        self._processes.pop(part).wait()
+
+    def restart_broker(self) -> None:
+        """The endpoint finds it again by itself."""
+        self.start("broker")
+
+    def signal(self, part: Part, number: signal.Signals) -> None:
+        """To the process, and to the broker that it may have started."""
+        process = self._processes[part]
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        for pid in (*map(int, children.split()), process.pid):
+            os.kill(pid, number)

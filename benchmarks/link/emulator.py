@@ -1,0 +1,188 @@
+"""A link between two network namespaces: two TUN devices, and this process between them, which lets packets through as a
+recorded link would have, after its delay, from a queue that is bounded. The kernel's own TCP runs over it, slow start and
+losses included.
+
+Needs root, `ip` (iproute2) and /dev/net/tun. Run as a process of its own: `python -m benchmarks.link.emulator TRACE.json`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import heapq
+import os
+import select
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.routing.links import LinkTrace
+from edge_runtime.routing.world import Uplink
+
+EDGE, CLOUD = "10.77.7.1", "10.77.7.2"
+"""The addresses of the two ends."""
+
+QUEUE = 0.3
+"""Seconds of a link's mean rate that its queue holds; mobile networks keep at least so much."""
+
+LEAST_QUEUE = 64 << 10
+"""Bytes that a queue holds at least."""
+
+DOWN = 12.5e6
+"""Bytes per second of the way down: answers are small, and downlinks are rarely what is short."""
+
+PACKET = 65_535
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI, _NEWNET = 0x400454CA, 0x0001, 0x1000, 0x40000000
+
+
+class Way:
+    """One direction: packets leave in their order, each when the link could have carried it, and arrive after the delay."""
+
+    def __init__(self, carry: Callable[[float, int], float], delay: Callable[[float], float], queue: float) -> None:
+        self._carry, self._delay, self._queue = carry, delay, queue
+        self._free = 0.0
+        self._arriving: list[tuple[float, int, bytes]] = []
+        self._leaving: list[tuple[float, int]] = []
+        self._waiting = 0
+        self._number = 0
+        self.dropped = 0
+
+    def put(self, packet: bytes, now: float) -> None:
+        """A packet comes to the link; one for which the queue has no room is lost."""
+        while self._leaving and self._leaving[0][0] <= now:
+            self._waiting -= heapq.heappop(self._leaving)[1]
+        if self._waiting + len(packet) > self._queue:
+            self.dropped += 1
+            return
+        self._free = self._carry(max(now, self._free), len(packet))
+        self._waiting += len(packet)
+        heapq.heappush(self._leaving, (self._free, len(packet)))
+        self._number += 1
+        heapq.heappush(self._arriving, (self._free + self._delay(now), self._number, packet))
+
+    def due(self, now: float) -> Iterator[bytes]:
+        """The packets that have arrived by now."""
+        while self._arriving and self._arriving[0][0] <= now:
+            yield heapq.heappop(self._arriving)[2]
+
+    @property
+    def next(self) -> float:
+        """When the next one arrives."""
+        return self._arriving[0][0] if self._arriving else float("inf")
+
+
+def forward(edge: int, cloud: int, trace: LinkTrace, offset: float, trip: Callable[[float], float]) -> None:
+    """Carry packets between two TUN devices until this process is ended."""
+    uplink = Uplink(trace.times, trace.rates, offset)
+    start = time.monotonic()
+    half = lambda now: 0.5 * trip(now)  # noqa: E731
+    up = Way(uplink.finish, half, max(LEAST_QUEUE, QUEUE * uplink.mean))
+    down = Way(lambda at, size: at + size / DOWN, half, QUEUE * DOWN)
+    while True:
+        now = time.monotonic() - start
+        wait = max(0.0, min(up.next, down.next, now + 1.0) - now)
+        for fd in select.select([edge, cloud], [], [], wait)[0]:
+            now = time.monotonic() - start
+            with suppress(BlockingIOError):
+                while True:
+                    (up if fd == edge else down).put(os.read(fd, PACKET), now)
+        now = time.monotonic() - start
+        for way, out in ((up, cloud), (down, edge)):
+            for packet in way.due(now):
+                with suppress(OSError):
+                    os.write(out, packet)
+
+
+def open_tun(namespace: str, address: str) -> int:
+    """A TUN device in this namespace, up, with this address; its file descriptor."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if libc.setns(there, _NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH", b"tun0", _IFF_TUN | _IFF_NO_PI))
+    finally:
+        libc.setns(own, _NEWNET)
+        os.close(own)
+        os.close(there)
+    ip(namespace, "addr", "add", f"{address}/24", "dev", "tun0")
+    ip(namespace, "link", "set", "dev", "tun0", "up", "mtu", "1500", "txqueuelen", "100")
+    ip(namespace, "link", "set", "dev", "lo", "up")
+    return tun
+
+
+def ip(namespace: str, *arguments: str) -> None:
+    """`ip` inside a namespace."""
+    _ip("-n", namespace, *arguments)
+
+
+def _ip(*arguments: str, check: bool = True) -> None:
+    subprocess.run(["ip", *arguments], check=check, capture_output=True)  # noqa: S603, S607  (it is where root's PATH says)
+
+
+def lacking() -> str:
+    """Why no link can be emulated here; empty where one can."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    if not Path("/dev/net/tun").exists():
+        return "there is no /dev/net/tun"
+    probe = f"edge-probe-{os.getpid()}"
+    try:
+        _ip("netns", "add", probe)
+        _ip("netns", "delete", probe)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"ip netns: {error}"
+    return ""
+
+
+def inside(namespace: str, *arguments: str) -> subprocess.Popen[str]:
+    """`python -m ...` in a namespace; what it prints can be read."""
+    command = ["ip", "netns", "exec", namespace, sys.executable, "-m", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))  # noqa: S603
+
+
+@contextmanager
+def emulated(trace: LinkTrace, offset: float, folder: Path) -> Iterator[tuple[str, str]]:
+    """Two namespaces with the link between them, for as long as the context lasts: the edge's name and the cloud's."""
+    edge, cloud = f"edge-{os.getpid()}", f"cloud-{os.getpid()}"
+    recording = folder / "link.json"
+    recording.write_bytes(msgspec.json.encode(trace))
+    for name in (edge, cloud):
+        _ip("netns", "add", name)
+    process = None
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", __name__, str(recording), str(offset), edge, cloud], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None  # noqa: S101
+        if process.stdout.readline().strip() != "ready":
+            raise OSError("the link emulator did not start")
+        yield edge, cloud
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+        for name in (edge, cloud):
+            _ip("netns", "delete", name, check=False)
+
+
+def main() -> None:
+    """The process between the two ends."""
+    recording, offset, edge, cloud = sys.argv[1:]
+    trace = msgspec.json.decode(Path(recording).read_bytes(), type=LinkTrace)
+    start = float(offset)
+    ends = open_tun(edge, EDGE), open_tun(cloud, CLOUD)
+    print("ready", flush=True)
+    forward(*ends, trace, start, lambda now: trace.trip(now + start) or 0.04)
+
+
+if __name__ == "__main__":
+    main()
