@@ -80,7 +80,8 @@ def _busy(arrivals: np.ndarray, random: np.random.Generator) -> np.ndarray:
     busy = np.zeros(seconds, bool)
     for start in starts:
         busy[start : start + 3] = True
-    return busy[arrivals.astype(int)]
+    found: np.ndarray = busy[arrivals.astype(int)]
+    return found
 
 
 def _trips(trace: LinkTrace, at: np.ndarray, random: np.random.Generator) -> np.ndarray:
