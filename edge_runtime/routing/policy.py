@@ -35,7 +35,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of one second of the cloud's work."""
     local_price: float = 0.0
     """Of one second of this device's work."""
-    least_odds: float = 0.03
+    least_odds: float = 0.2
     """Below this chance nothing is sent while a local answer can be had."""
     hopeless: float = 0.01
     """Below this chance a call without a local answer is refused at once."""
