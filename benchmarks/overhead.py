@@ -132,7 +132,7 @@ def _raw_onnx(session: Any, x: Array) -> Callable[[], object]:
 
 
 def _raw_openvino(session: Any, x: Array) -> Callable[[], object]:
-    request = session._program._request
+    request = session._program._places[0].request.own
     view, out = request.get_input_tensor(0).data, request.get_output_tensor(0).data
 
     def call() -> Array:

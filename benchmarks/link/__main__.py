@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -107,7 +108,7 @@ def _row(link: LinkTrace, transport: str, where: Path, store: Path, bundle: Path
     with emulated(link, offset, where) as (edge, cloud), Cloud(cloud, store, transport) as there:
         order = Order(str(bundle), there.url, world.arrivals, BUDGET, POLICY, str(outcome), str(log))
         (where / "order.json").write_bytes(msgspec.json.encode(order))
-        _finish(inside(edge, "benchmarks.link.edge", str(where / "order.json")))
+        _finish(inside(edge, sys.executable, "-m", "benchmarks.link.edge", str(where / "order.json")))
     drive = msgspec.json.decode(outcome.read_bytes(), type=Drive)
     router = Router()
     router.know(Ruled(0.0, POLICY))
@@ -127,7 +128,7 @@ def _judge(link: LinkTrace, transport: str, where: Path, store: Path, bundle: Pa
         log = str(where / "judge.jsonl")
         order = Order(str(bundle), there.url, (0.0,) * QUERIES, BUDGET, POLICY, str(outcome), log, judge=RATE)
         (where / "order.json").write_bytes(msgspec.json.encode(order))
-        _finish(inside(edge, "benchmarks.link.edge", str(where / "order.json")))
+        _finish(inside(edge, sys.executable, "-m", "benchmarks.link.edge", str(where / "order.json")))
     judged = msgspec.json.decode(outcome.read_bytes(), type=Drive).judged
     assert judged is not None  # noqa: S101  (it was asked for)
     return judged

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -42,15 +44,33 @@ class Cloud:
 
     def start(self, part: Part) -> None:
         """Start it, and wait until it is ready."""
+        if part == "broker":
+            self._processes[part] = self._broker()
+            return
         where = ["--http", f"{CLOUD}:8000"] if self._transport == "http" else ["--mqtt", self.url]
-        arguments = (
-            ["broker", "--host", CLOUD, "--port", "1883", "--json"] if part == "broker"
-            else ["serve", str(self._store), *where, "--json"]
-        )  # fmt: skip
-        process = inside(self._namespace, "cloud_bridge.cli", *arguments)
+        process = inside(
+            self._namespace, sys.executable, "-m", "cloud_bridge.cli", "serve", str(self._store), *where, "--json"
+        )
         assert process.stdout is not None  # noqa: S101
         json.loads(process.stdout.readline())
         self._processes[part] = process
+
+    def _broker(self) -> subprocess.Popen[str]:
+        """Mosquitto itself: the embedded broker keeps to loopback, and here nobody else can reach it either."""
+        settings = self._store.parent / "mosquitto.conf"
+        settings.write_text(f"listener 1883 {CLOUD}\nallow_anonymous true\nmax_packet_size 67108864\n")
+        process = inside(self._namespace, "mosquitto", "-c", str(settings), quiet=True)
+        deadline = time.monotonic() + 10.0
+        while not self._listens():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise OSError("mosquitto does not listen: is it installed, and no other at this address?")
+            time.sleep(0.05)
+        return process
+
+    def _listens(self) -> bool:
+        """Whether somebody listens at the broker's port in the namespace."""
+        probe = inside(self._namespace, "ss", "-Hltn", "sport = :1883")
+        return bool(probe.communicate()[0].strip())
 
     def kill(self, part: Part) -> None:
         """As a power cut would (SIGKILL)."""

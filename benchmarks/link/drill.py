@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,7 +98,7 @@ def _drive(
     arrivals = tuple(i / RATE for i in range(int(ENDS * RATE)))
     order = Order(str(bundle), url, arrivals, budget, policy, str(outcome), str(where / "drill.jsonl"))
     (where / "order.json").write_bytes(msgspec.json.encode(order))
-    process = inside(edge, "benchmarks.link.edge", str(where / "order.json"))
+    process = inside(edge, sys.executable, "-m", "benchmarks.link.edge", str(where / "order.json"))
     assert process.stdout is not None  # noqa: S101
     start = float(process.stdout.readline())
     worker = None if trouble is None else Thread(target=trouble, args=(start,))

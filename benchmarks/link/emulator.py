@@ -143,10 +143,11 @@ def lacking() -> str:
     return ""
 
 
-def inside(namespace: str, *arguments: str) -> subprocess.Popen[str]:
-    """`python -m ...` in a namespace; what it prints can be read."""
-    command = ["ip", "netns", "exec", namespace, sys.executable, "-m", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))  # noqa: S603
+def inside(namespace: str, *arguments: str, quiet: bool = False) -> subprocess.Popen[str]:
+    """A command in a namespace; what it prints can be read. `quiet` drops what it says on standard error."""
+    command = ["ip", "netns", "exec", namespace, *arguments]
+    errors = subprocess.DEVNULL if quiet else None
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=dict(os.environ))  # noqa: S603
 
 
 @contextmanager
