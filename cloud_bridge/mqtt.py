@@ -31,14 +31,15 @@ from cloud_bridge.outbox import LARGEST_PACKET, Outbox
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 
-RECONNECT = (0.25, 30.0)
-"""Seconds: the first and the longest upper bound of the random wait before the next try to connect."""
+RECONNECT = (0.25, 2.0)
+"""Seconds: the first and the longest upper bound of the random wait before the next try to connect. Not longer: that a link is
+back is to be noticed within two seconds, and a try costs one packet."""
 
 HANDSHAKE = 10.0
 """Seconds from a connection to its confirmed subscriptions; paho would wait for them as long as for a keepalive."""
 
 _KEEPALIVE = 20  # seconds; a broker that says nothing for so long is lost. rumqttd refuses 0
-_UNACKNOWLEDGED = 10_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
+_UNACKNOWLEDGED = 2_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
 _SELECTABLE = 1024  # paho waits with select(), which knows no higher file descriptor
 
 _log = logging.getLogger(__name__)

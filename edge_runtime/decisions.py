@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import msgspec
@@ -65,7 +65,7 @@ class DecisionLog:
         except OSError as error:
             raise InputError(f"no decision log can be written at {path}: {error.strerror}") from error
 
-    def begin(self, lock: threading.Condition, state: Callable[[], State]) -> None:
+    def begin(self, lock: AbstractContextManager[object], state: Callable[[], State]) -> None:
         """Write from now on. `state` is what the router knows, asked for under `lock`."""
         self._lock, self._state = lock, state
         with lock:

@@ -49,7 +49,9 @@ class Dispatch:
     def __init__(self, remotes: Sequence[Remote], policy: Policy, log: DecisionLog | None = None) -> None:
         self.remotes = _named(remotes)
         self._router = Router(State(policy, Calendar()))
-        self._changed = threading.Condition()  # and its lock guards the router
+        self._lock = threading.Lock()  # guards the router
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
         self._numbers = itertools.count(1)
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
         self._log = log
@@ -57,7 +59,7 @@ class Dispatch:
         self._idle = False
         self._closed = False
         if log is not None:
-            log.begin(self._changed, lambda: self._router.state)
+            log.begin(self._lock, lambda: self._router.state)
 
     @property
     def policy(self) -> Policy:
@@ -84,12 +86,13 @@ class Dispatch:
 
     def plan(self, request: Request) -> tuple[int, Plan]:
         """Decide a call that came now: its number, and the plan."""
-        with self._changed:
+        with self._lock:
             now = monotonic()
             call = next(self._numbers)
             made = self._router.plan(call, request, now)
-            self._keep(Planned(now, call, request, made))
-            if len(self._router.calendar.promises) > 1:
+            if self._log is not None:
+                self._log.keep(Planned(now, call, request, made))
+            if self._waiting:
                 self._changed.notify_all()  # those that are held back may have to begin sooner now
             if self._idle or self._prober is None:
                 self._wake_prober()
@@ -101,10 +104,12 @@ class Dispatch:
 
     def observe(self, event: Answered | Failed | GivenUp | Ran | Done) -> None:
         """Something became of a call."""
-        with self._changed:
+        with self._lock:
             self._router.observe(event)
-            self._keep(event)
-            self._changed.notify_all()
+            if self._log is not None:
+                self._log.keep(event)
+            if self._waiting:
+                self._changed.notify_all()
 
     def failed(self, call: int, error: RemoteError) -> None:
         """The cloud gave this call an error."""
@@ -117,13 +122,13 @@ class Dispatch:
 
     def wake(self) -> None:
         """A cloud has answered, or failed: whoever waits looks again."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def await_turn(self, call: int, settled: Callable[[], bool], until: float) -> Turn:
         """Wait for what comes first: the cloud, the moment at which the local run must begin, or the end."""
         calendar = self._router.calendar
-        with self._changed:
+        with self._lock:
             while True:
                 if settled():
                     return "settled"
@@ -137,11 +142,13 @@ class Dispatch:
                         if start <= now:
                             return self._begin(call, calendar.hopeless(promise, now), now)
                         wait = min(wait, start - now)
+                self._waiting += 1
                 self._changed.wait(wait)
+                self._waiting -= 1
 
     def close(self) -> None:
         """End the probes. The remotes are their owner's."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
         if self._prober is not None:
@@ -159,7 +166,7 @@ class Dispatch:
         return "run"
 
     def _know(self, event: Known | Paced | Linked | Ruled) -> None:
-        with self._changed:
+        with self._lock:
             self._router.know(event)
             self._keep(event)
 
@@ -179,7 +186,7 @@ class Dispatch:
         while not self._closed:
             for name in [name for name, (pending, p) in under_way.items() if _over(pending, p)]:
                 self._probed(*under_way.pop(name))
-            with self._changed:
+            with self._lock:
                 now = monotonic()
                 again, probing = self._router.probe(now)
                 if probing is not None:
@@ -223,7 +230,7 @@ class Dispatch:
             retry_after=None if refused is None else refused.retry_after,
             never=refused is not None and refused.status == NO_PROBES,
         )  # fmt: skip
-        with self._changed:
+        with self._lock:
             self._router.probed(event)
             self._keep(event)
             self._changed.notify_all()

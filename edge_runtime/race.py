@@ -12,7 +12,7 @@ from edge_runtime.errors import BudgetError, EdgeError, LateError, RemoteError, 
 from edge_runtime.local import Local
 from edge_runtime.remote import Call, Pending
 from edge_runtime.replies import check_reply
-from edge_runtime.routing.events import Answered, Done, GivenUp, Ran
+from edge_runtime.routing.events import Answered, Done, GivenUp, Ran, Run
 from edge_runtime.routing.policy import Plan
 from edge_runtime.values import Attempt, Result
 
@@ -103,7 +103,7 @@ class Race:
 
     def _run_local(self, local: Local) -> Result | None:
         try:
-            result = run_local(self._dispatch, self._number, local, self._call, self._budget, self._start, "")
+            result = run_local(self._dispatch, self._number, local, self._call, self._budget, self._start)
         except RunError as error:
             self._failure = error
             return None
@@ -149,29 +149,32 @@ def answer_here(
     dispatch: Dispatch, number: int, plan: Plan, local: Local, call: Call, budget: float | None, start: float
 ) -> Result:
     """A call that is answered on the device, in its turn. Raises BudgetError when it would be late and others wait."""
-    result: Result | None = None
-    try:
-        if dispatch.await_turn(number, _never, start + _FOREVER) == "shed":
-            raise BudgetError(f"{call.model}: {plan.reason}; others wait for the device, and this call would be late")
-        result = run_local(dispatch, number, local, call, budget, start, plan.reason)
-        return result
-    finally:
+    if not plan.begun and dispatch.await_turn(number, _never, start + _FOREVER) == "shed":
         now = monotonic()
-        target, met = ("none", False) if result is None else ("local", result.met)
-        dispatch.observe(Done(now, number, target, now - start, met))
+        dispatch.observe(Done(now, number, "none", now - start, False))
+        raise BudgetError(f"{call.model}: {plan.reason}; others wait for the device, and this call would be late")
+    try:
+        result = local.answer(call.inputs, budget, start, plan.reason)
+    except BaseException:
+        now = monotonic()
+        dispatch.observe(Done(now, number, "none", now - start, False, Run(local.key, call.size, 0.0, failed=True)))
+        raise
+    run = Run(local.key, call.size, result.attempts[0].seconds)
+    dispatch.observe(Done(start + result.elapsed, number, "local", result.elapsed, result.met, run))
+    return result
 
 
 def run_local(
-    dispatch: Dispatch, number: int, local: Local, call: Call, budget: float | None, start: float, reason: str
-) -> Result:
+    dispatch: Dispatch, number: int, local: Local, call: Call, budget: float | None, start: float
+) -> Result:  # fmt: skip
     """The local run of a call whose turn it is; then it is the next one's."""
     result: Result | None = None
     try:
-        result = local.answer(call.inputs, budget, start, reason)
+        result = local.answer(call.inputs, budget, start, "")
         return result
     finally:
         seconds = 0.0 if result is None else result.attempts[0].seconds
-        dispatch.observe(Ran(monotonic(), number, local.key, call.size, seconds, failed=result is None))
+        dispatch.observe(Ran(monotonic(), number, Run(local.key, call.size, seconds, failed=result is None)))
 
 
 _FOREVER = 1e6

@@ -32,15 +32,10 @@ def values(cells: Sequence[Scored], policy: str, of: Callable[[Score], float]) -
     return np.array([of(cell.of(policy)) for cell in cells])
 
 
-def calibration(cells: Iterable[Scored], bins: int = 10) -> list[tuple[float, float, int]]:
+def calibration(cells: Iterable[Scored]) -> list[tuple[float, float, int]]:
     """By tenths of the chance that was told: its mean, the share that came in time, and how many calls."""
-    told = np.array([pair for cell in cells for pair in cell.of(OURS).odds]).reshape(-1, 2)
-    which = np.minimum((told[:, 0] * bins).astype(int), bins - 1)
-    return [
-        (float(told[which == b, 0].mean()), float(told[which == b, 1].mean()), int(np.sum(which == b)))
-        for b in range(bins)
-        if np.any(which == b)
-    ]
+    tenths = np.array([cell.of(OURS).odds for cell in cells]).sum(axis=0)
+    return [(float(total / calls), float(came / calls), int(calls)) for total, came, calls in tenths if calls]
 
 
 def calibration_error(cells: Iterable[Scored]) -> float:

@@ -14,7 +14,7 @@ from benchmarks.routing.world import WORTH_CLOUD, WORTH_LOCAL, Cell, build
 from edge_runtime.routing.events import Ruled
 from edge_runtime.routing.policy import Policy
 from edge_runtime.routing.router import Router
-from edge_runtime.routing.simulator import Found, Simulator
+from edge_runtime.routing.simulator import Found, Outcome, Simulator
 from edge_runtime.routing.world import World
 
 OURS = "ours"
@@ -46,8 +46,8 @@ class Score(msgspec.Struct, frozen=True):
     probed: float
     local: float
     """Local runs per call."""
-    odds: tuple[tuple[float, bool], ...] = ()
-    """Of calls sent: the chance that was told, and what happened."""
+    odds: tuple[tuple[float, int, int], ...] = ()
+    """Of calls sent, by tenths of the chance that was told: the chances' sum, how many came in time, how many calls."""
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -129,5 +129,14 @@ def _score(name: str, world: World, found: Found, best: list[tuple[str, float]],
         sum(o.sent for o in outcomes if not o.cloud_came) / size / len(outcomes),
         found.probed / size / len(outcomes),
         _mean(o.ran for o in outcomes),
-        tuple((o.plan.odds, bool(o.cloud_came)) for o in outcomes if o.plan.odds is not None) if name == OURS else (),
+        _tenths(outcomes) if name == OURS else (),
     )
+
+
+def _tenths(outcomes: Sequence[Outcome]) -> tuple[tuple[float, int, int], ...]:
+    found = [[0.0, 0, 0] for _ in range(10)]
+    for outcome in outcomes:
+        if (told := outcome.plan.odds) is not None:
+            row = found[min(9, int(10 * told))]
+            row[0], row[1], row[2] = row[0] + told, row[1] + bool(outcome.cloud_came), row[2] + 1
+    return tuple((total, int(came), int(calls)) for total, came, calls in found)

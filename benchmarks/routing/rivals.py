@@ -125,7 +125,7 @@ class Rival:
             self.calendar.begin(event.call, event.at)
         elif isinstance(event, Ran):
             self.calendar.end(event.call)
-            self.pace.observe(event.size, event.seconds)
+            self.pace.observe(event.run.size, event.run.seconds)
         elif isinstance(event, Done | Shed):
             self.calendar.drop(event.call)
         elif isinstance(event, Answered | GivenUp):

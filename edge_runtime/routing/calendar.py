@@ -86,6 +86,15 @@ class Calendar(msgspec.Struct):
         """Nothing else is tried for this call any more."""
         self.promises = [msgspec.structs.replace(p, at_once=True) if p.call == call else p for p in self.promises]
 
+    @property
+    def idle(self) -> bool:
+        """Nothing runs, and nothing is promised."""
+        return self.running is None and not self.promises
+
+    def take(self, call: int, now: float, typical: float) -> None:
+        """The idle device runs this one now."""
+        self.running, self.free = call, now + typical
+
     def begin(self, call: int, now: float) -> None:
         """The device runs this one now."""
         self.free = now + sum(p.typical for p in self.promises if p.call == call)

@@ -107,16 +107,22 @@ class Shed(msgspec.Struct, frozen=True, tag="shed", omit_defaults=True):
     call: int
 
 
-class Ran(msgspec.Struct, frozen=True, tag="ran", omit_defaults=True):
-    """A local run ended."""
+class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A local run that has ended."""
 
-    at: float
-    call: int
     model: str
     size: int
     seconds: float
     failed: bool = False
     """The engine failed: the time says nothing."""
+
+
+class Ran(msgspec.Struct, frozen=True, tag="ran", omit_defaults=True):
+    """A local run ended, and its call has not yet."""
+
+    at: float
+    call: int
+    run: Run
 
 
 class Done(msgspec.Struct, frozen=True, tag="done", omit_defaults=True):
@@ -128,6 +134,8 @@ class Done(msgspec.Struct, frozen=True, tag="done", omit_defaults=True):
     """Whose answer: "local", "cloud", or "none"."""
     elapsed: float
     met: bool
+    ran: Run | None = None
+    """The local run that ended with it."""
 
 
 class Probing(msgspec.Struct, frozen=True, tag="probing", omit_defaults=True):

@@ -24,6 +24,9 @@ WEIGHT = 0.3
 NEVER = -1e9
 """An instant before all others."""
 
+WEIGHT_DOWN = 0.5
+"""The same of a round trip that was shorter: nothing goes faster than the way is long, but much may hold it up."""
+
 FIRST_SPEED, FIRST_TRIP = 1e-6, 0.05
 """Seconds per byte (8 Mbit/s) and a round trip that a first observation is read by: those of an ordinary mobile uplink."""
 
@@ -54,7 +57,7 @@ class Link(msgspec.Struct):
                 self.per_byte, self.round_trip = per_byte, trip
             else:
                 self._learn(per_byte, now)
-                self.round_trip += WEIGHT * (trip - self.round_trip)
+                self.round_trip += (WEIGHT if trip > self.round_trip else WEIGHT_DOWN) * (trip - self.round_trip)
         elif self.per_byte is None:
             self._start(size, seconds)
         else:

@@ -106,6 +106,8 @@ class Here(msgspec.Struct, frozen=True):
     ready: float
     """The first instant at which it can begin with this one."""
     worth: float
+    idle: bool = False
+    """Nothing runs on the device, and nothing is promised."""
 
     def chance(self, left: float, wait: float, quantile: float) -> float:
         """P that it answers within `left` seconds from now when it begins after `wait`."""
@@ -153,6 +155,8 @@ class Plan(msgspec.Struct, frozen=True):
     """When the cloud's answer is expected."""
     odds: float | None = None
     """P that the cloud's answer comes in time, as it was learnt."""
+    begun: bool = False
+    """The device was idle, and is this call's from now on."""
 
 
 ON_DEVICE = Plan("local", "the model stays on this device")
@@ -216,7 +220,7 @@ def _weigh(
 
 def _without_cloud(request: Request, here: Here | None, why: str) -> Plan:
     if here is not None:
-        return Plan("local", why)
+        return Plan("local", why, begun=here.idle)
     return Plan("none", f"no local variant, and {why}")
 
 

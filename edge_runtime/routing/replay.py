@@ -135,8 +135,10 @@ class _Hindsight:
     def _note(self, event: Event, where: str | None) -> None:
         if isinstance(event, Done):
             self._done[event.call] = event
-        elif isinstance(event, Ran) and not event.failed:
-            self._local[event.call] = event.seconds
+            if event.ran is not None:
+                self._local[event.call] = event.ran.seconds
+        elif isinstance(event, Ran):
+            self._local[event.call] = event.run.seconds
         elif isinstance(event, GivenUp):
             self._sent[event.call] = event.sent
         elif isinstance(event, Answered) and event.served is not None:

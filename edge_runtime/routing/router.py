@@ -24,6 +24,7 @@ from edge_runtime.routing.events import (
     Probing,
     Ran,
     Ruled,
+    Run,
     Shed,
 )
 from edge_runtime.routing.link import NEVER, WEIGHT, Breaker, Link
@@ -171,26 +172,35 @@ class Router:
 
     def plan(self, call: int, request: Request, now: float) -> Plan:
         """Decide call number `call`, which came now."""
-        model = self.state.models[request.model]
-        self.state.called, self.state.size = now, request.size
+        state = self.state
+        model, calendar = state.models[request.model], state.calendar
+        state.called, state.size = now, request.size
         here, promise = self._here(call, model, request, now)
-        self.calendar.arrived(now, 0.0 if promise is None else promise.typical)
-        made = plan(request, here, self._there(model, request, now), self.policy, now)
+        calendar.arrived(now, 0.0 if promise is None else promise.typical)
+        made = plan(request, here, self._there(model, request, now), state.policy, now)
         if made.target == "cloud":
             self._ask(call, request, made, now)
-        if promise is not None and (made.target == "local" or made.hold is not None):
-            self.calendar.promise(msgspec.structs.replace(promise, at_once=True) if made.target == "local" else promise)
+        if promise is None:
+            return made
+        if made.begun:
+            calendar.take(call, now, promise.typical)
+        elif made.target == "local":
+            calendar.promise(msgspec.structs.replace(promise, at_once=True))
+        elif made.hold is not None:
+            calendar.promise(promise)
         return made
 
     def observe(self, event: Answered | Failed | GivenUp | Began | Shed | Ran | Done) -> None:
         """Something became of a call."""
-        if isinstance(event, Began):
-            self.calendar.begin(event.call, event.at)
+        if isinstance(event, Done):
+            self.calendar.drop(event.call)
+            if event.ran is not None:
+                self._ran(event.call, event.ran)
         elif isinstance(event, Ran):
-            self.calendar.end(event.call)
-            if not event.failed:
-                self.state.models[event.model].pace.observe(event.size, event.seconds)
-        elif isinstance(event, Done | Shed):
+            self._ran(event.call, event.run)
+        elif isinstance(event, Began):
+            self.calendar.begin(event.call, event.at)
+        elif isinstance(event, Shed):
             self.calendar.drop(event.call)
         elif (endpoint := self._where.pop(event.call, None)) is not None:
             trial = endpoint.under_way.pop(event.call)
@@ -239,15 +249,22 @@ class Router:
             retry_after=event.retry_after,
         )  # fmt: skip
 
+    def _ran(self, call: int, run: Run) -> None:
+        self.calendar.end(call)
+        if not run.failed:
+            self.state.models[run.model].pace.observe(run.size, run.seconds)
+
     def _here(self, call: int, model: Local, request: Request, now: float) -> tuple[Here | None, Promise | None]:
         worth = model.known.local
         if worth is None:
             return None, None
         typical, slowest = model.pace.of(request.size) or (0.0, 0.0)
-        safe = max(slowest, self.policy.margin * typical)
-        limit = self.policy.patience if request.budget is None else request.budget
-        promise = Promise(call, now + limit, typical, safe + self.policy.spare(limit))
-        calendar = self.calendar
+        policy, calendar = self.state.policy, self.state.calendar
+        safe = max(slowest, policy.margin * typical)
+        limit = policy.patience if request.budget is None else request.budget
+        promise = Promise(call, now + limit, typical, safe + policy.spare(limit))
+        if calendar.idle:
+            return Here(typical, safe, promise.deadline - promise.safe, now, worth, True), promise
         ready = calendar.ready(now, promise.deadline)
         return Here(typical, safe, calendar.start(promise), ready, worth), promise
 
@@ -255,10 +272,7 @@ class Router:
         worth = model.known.cloud
         if worth is None:
             return []
-        return [
-            self._way(name, request, worth, now)
-            for name in _two(model.known.endpoints, request.draw)
-        ]  # fmt: skip
+        return [self._way(name, request, worth, now) for name in _two(model.known.endpoints, request.draw)]
 
     def _way(self, name: str, request: Request, worth: float, now: float) -> There:
         endpoint = self.state.endpoints[name]

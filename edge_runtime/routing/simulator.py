@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from edge_runtime.routing.calendar import Calendar
-from edge_runtime.routing.events import Answered, Began, Done, Failed, GivenUp, Probed, Probing, Ran, Shed
+from edge_runtime.routing.events import Answered, Began, Done, Failed, GivenUp, Probed, Probing, Ran, Run, Shed
 from edge_runtime.routing.policy import Plan, Request
 from edge_runtime.routing.world import Pipe, Transfer, World
 
@@ -101,6 +101,8 @@ class Simulator:
         self._found.outcomes.append(Outcome(now, made))
         self._open.add(call)
         self._at(now + self._world.budget(call), lambda now: self._deadline(call, now))
+        if made.begun:
+            self._begin(call, now)
         if made.target == "cloud":
             pipe, transfer = (
                 self._pipes[made.endpoint],
@@ -171,18 +173,18 @@ class Simulator:
             if self._decider.calendar.hopeless(promise, now):
                 self._decider.observe(Shed(now, promise.call))
                 continue
-            self._run_local(promise.call, now)
+            self._decider.observe(Began(now, promise.call))
+            self._begin(promise.call, now)
 
-    def _run_local(self, call: int, now: float) -> None:
+    def _begin(self, call: int, now: float) -> None:
         self._running = True
-        self._decider.observe(Began(now, call))
         self._found.outcomes[call].ran = True
         self._at(now + self._world.local[call], lambda now: self._ran(call, now))
 
     def _ran(self, call: int, now: float) -> None:
         self._running = False
         request = self._world.requests[call]
-        self._decider.observe(Ran(now, call, request.model, request.size, self._world.local[call]))
+        self._decider.observe(Ran(now, call, Run(request.model, request.size, self._world.local[call])))
         if call in self._open:
             self._ready.add(call)  # the cloud's answer is still the better one
             if call not in self._asked:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.routing.calendar import Calendar, Promise
-from edge_runtime.routing.events import Answered, Began, Done, Failed, GivenUp, Known, Paced, Probed, Ran, Ruled
+from edge_runtime.routing.events import Answered, Began, Done, Failed, GivenUp, Known, Paced, Probed, Ran, Ruled, Run
 from edge_runtime.routing.link import Breaker, Link
 from edge_runtime.routing.pace import Pace
 from edge_runtime.routing.policy import Policy, Request
@@ -254,7 +254,7 @@ def test_whatever_happens_plans_are_made_and_the_state_survives_a_file(happened:
             made.observe(GivenUp(now, number, int(value)))  # type: ignore[call-overload]
         else:
             made.observe(Began(now, number))
-            made.observe(Ran(now, number, "m", 1000, value))  # type: ignore[arg-type]
+            made.observe(Ran(now, number, Run("m", 1000, value)))  # type: ignore[arg-type]
             made.observe(Done(now, number, "local", 0.1, True))
     copy = Router(msgspec.json.decode(msgspec.json.encode(made.state), type=State))
     for call in range(3):
