@@ -102,6 +102,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it was trained and judged with, and the data's licence."""
     sizes: dict[str, int] = {}
     partner: str | None = None
+    partner_accuracy: Accuracy | None = None
+    """The partner's, in the measure and on the data of this model's own."""
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
     """The labels, where they are few."""
@@ -152,6 +154,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             variants=variants,
             sizes=self.sizes,
             partner=self.partner,
+            partner_accuracy=self.partner_accuracy,
             labels=labels,
             vocabulary=vocabulary,
             processing=self.processing,
