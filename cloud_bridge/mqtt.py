@@ -32,8 +32,8 @@ from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 
 RECONNECT = (0.25, 2.0)
-"""Seconds: the first and the longest upper bound of the random wait before the next try to connect. Not longer: that a link is
-back is to be noticed within two seconds, and a try costs one packet."""
+"""Seconds: the first and the longest upper bound of the random wait before the next try to connect. Not longer: that a
+link is back is to be noticed within two seconds, and a try costs one packet."""
 
 HANDSHAKE = 10.0
 """Seconds from a connection to its confirmed subscriptions; paho would wait for them as long as for a keepalive."""

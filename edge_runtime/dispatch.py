@@ -53,7 +53,8 @@ class Dispatch:
         self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._numbers = itertools.count(1)
-        self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
+        self.draw = random.Random().random  # noqa: S311 - spreads load, keeps no secret
+        """A random number in 0..1: routing itself draws none."""
         self._log = log
         self._prober: threading.Thread | None = None
         self._idle = False
@@ -97,10 +98,6 @@ class Dispatch:
             if self._idle or self._prober is None:
                 self._wake_prober()
         return call, made
-
-    def draw(self) -> float:
-        """A random number in 0..1: routing itself draws none."""
-        return self._random.random()
 
     def observe(self, event: Answered | Failed | GivenUp | Ran | Done) -> None:
         """Something became of a call."""

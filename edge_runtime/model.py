@@ -14,7 +14,7 @@ from edge_runtime.engines import Loaded
 from edge_runtime.errors import BudgetError, InputError
 from edge_runtime.local import Local, ModelStream, check_budget
 from edge_runtime.race import Race, answer_here
-from edge_runtime.remote import Call
+from edge_runtime.remote import Call, nbytes
 from edge_runtime.routing.events import Done
 from edge_runtime.routing.policy import ON_DEVICE, Request
 from edge_runtime.signature import input_check
@@ -38,6 +38,8 @@ class Model:
         if loaded is None and dispatch is None:
             raise InputError(f"{manifest.name} has neither a local variant nor a cloud to ask")
         self.manifest = manifest
+        self.key = f"{manifest.name} {manifest.version}"
+        """What routing knows it by."""
         self._loaded = loaded
         self._dispatch = dispatch
         self._submit = submit
@@ -50,11 +52,6 @@ class Model:
     @property
     def name(self) -> str:
         return self.manifest.name
-
-    @property
-    def key(self) -> str:
-        """Name and version."""
-        return f"{self.manifest.name} {self.manifest.version}"
 
     @property
     def loaded(self) -> Loaded | None:
@@ -129,14 +126,15 @@ class Model:
         if dispatch is None:
             assert local is not None  # noqa: S101  (the constructor saw to it)
             return local.answer(inputs, budget, start, ON_DEVICE.reason)
-        call = Call(self.manifest.partner or self.name, inputs)
+        size = nbytes(inputs)
         left = None if budget is None else max(0.0, start + budget - monotonic())  # it may have waited for a thread
-        number, plan = dispatch.plan(Request(self.key, left, call.size, dispatch.draw(), best_effort))
+        number, plan = dispatch.plan(Request(self.key, left, size, dispatch.draw(), best_effort))
         if plan.target == "none":
             dispatch.observe(Done(monotonic(), number, "none", monotonic() - start, False))
             raise BudgetError(f"{self.name}: {plan.reason}; best_effort=True tries all the same")
         if plan.target == "local" and local is not None:
-            return answer_here(dispatch, number, plan, local, call, budget, start)
+            return answer_here(dispatch, number, plan, local, inputs, size, budget, start)
+        call = Call(self.manifest.partner or self.name, inputs)
         return Race(dispatch, number, plan, self.manifest, local, call, budget, start).run()
 
     def _infer_raw(self, inputs: Raw, budget: float | None, best_effort: bool, start: float) -> Result:

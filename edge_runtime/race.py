@@ -14,7 +14,7 @@ from edge_runtime.remote import Call, Pending
 from edge_runtime.replies import check_reply
 from edge_runtime.routing.events import Answered, Done, GivenUp, Ran, Run
 from edge_runtime.routing.policy import Plan
-from edge_runtime.values import Attempt, Result
+from edge_runtime.values import Attempt, Result, Tensors
 
 
 class Race:
@@ -146,21 +146,30 @@ class Race:
 
 
 def answer_here(
-    dispatch: Dispatch, number: int, plan: Plan, local: Local, call: Call, budget: float | None, start: float
+    dispatch: Dispatch,
+    number: int,
+    plan: Plan,
+    local: Local,
+    inputs: Tensors,
+    size: int,
+    budget: float | None,
+    start: float,
 ) -> Result:
-    """A call that is answered on the device, in its turn. Raises BudgetError when it would be late and others wait."""
+    """A call of `size` bytes that is answered on the device, in its turn. Raises BudgetError when it would be late and
+    others wait."""
     if not plan.begun and dispatch.await_turn(number, _never, start + _FOREVER) == "shed":
         now = monotonic()
         dispatch.observe(Done(now, number, "none", now - start, False))
-        raise BudgetError(f"{call.model}: {plan.reason}; others wait for the device, and this call would be late")
+        raise BudgetError(f"{local.key}: {plan.reason}; others wait for the device, and this call would be late")
     try:
-        result = local.answer(call.inputs, budget, start, plan.reason)
+        result = local.answer(inputs, budget, start, plan.reason)
     except BaseException:
         now = monotonic()
-        dispatch.observe(Done(now, number, "none", now - start, False, Run(local.key, call.size, 0.0, failed=True)))
+        dispatch.observe(Done(now, number, "none", now - start, False, Run(local.key, size, 0.0, failed=True)))
         raise
-    run = Run(local.key, call.size, result.attempts[0].seconds)
-    dispatch.observe(Done(start + result.elapsed, number, "local", result.elapsed, result.met, run))
+    elapsed = result.elapsed
+    run = Run(local.key, size, result.attempts[0].seconds)
+    dispatch.observe(Done(start + elapsed, number, "local", elapsed, budget is None or elapsed <= budget, run))
     return result
 
 

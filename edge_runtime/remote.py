@@ -21,7 +21,15 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     @property
     def size(self) -> int:
         """Bytes of the tensors."""
-        return sum(array.nbytes for array in self.inputs.values())
+        return nbytes(self.inputs)
+
+
+def nbytes(tensors: Tensors) -> int:
+    """Bytes of all of them."""
+    size = 0
+    for array in tensors.values():
+        size += array.nbytes
+    return size
 
 
 class Reply(msgspec.Struct, frozen=True, eq=False):

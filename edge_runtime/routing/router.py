@@ -272,12 +272,16 @@ class Router:
         worth = model.known.cloud
         if worth is None:
             return []
-        return [self._way(name, request, worth, now) for name in _two(model.known.endpoints, request.draw)]
+        names = model.known.endpoints
+        if len(names) == 1:
+            return [self._way(names[0], request, worth, now)]
+        return [self._way(name, request, worth, now) for name in _two(names, request.draw)]
 
     def _way(self, name: str, request: Request, worth: float, now: float) -> There:
         endpoint = self.state.endpoints[name]
         service = endpoint.service(request.model)
-        on_the_way = endpoint.link.seconds(request.size + service.received + endpoint.ahead(now))
+        ahead = endpoint.ahead(now) if endpoint.under_way else 0
+        on_the_way = endpoint.link.seconds(request.size + service.received + ahead)
         seconds = None if on_the_way is None else on_the_way + service.served
         return There(
             name, request.size, seconds, service.odds, worth, service.served,
