@@ -15,7 +15,7 @@ def worths(manifest: Manifest, loaded: Loaded | None, policy: Policy) -> tuple[f
     here = None if loaded is None else loaded.candidate.variant.accuracy
     there = manifest.partner_accuracy
     local, cloud = LOCAL, CLOUD
-    if here is not None and there is not None and (here.metric, here.data) == (there.metric, there.data):
+    if here is not None and isinstance(there, Accuracy) and (here.metric, here.data) == (there.metric, there.data):
         local, cloud = _worth(here), _worth(there)
     return (
         None if loaded is None else local if policy.local_worth is None else policy.local_worth,

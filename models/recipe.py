@@ -102,7 +102,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it was trained and judged with, and the data's licence."""
     sizes: dict[str, int] = {}
     partner: str | None = None
-    partner_accuracy: Accuracy | None = None
+    partner_accuracy: Accuracy | msgspec.UnsetType = msgspec.UNSET
     """The partner's, in the measure and on the data of this model's own."""
     labels: Labels | None = None
     classes: tuple[str, ...] = ()

@@ -123,7 +123,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A typical size for each named dimension: what `bench` and warm-up run with."""
     partner: str | None = None
     """The model at the cloud endpoint that answers the same question at least as well; None keeps it on the device."""
-    partner_accuracy: Accuracy | None = None
+    partner_accuracy: Accuracy | msgspec.UnsetType = msgspec.UNSET  # left out of the file, as in older ones
     """How right the partner was measured to be; worth most where the variants' accuracy is in the same measure, on the same
     data."""
     labels: File | None = None

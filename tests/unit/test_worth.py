@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 import edge_runtime
 from edge_runtime.bundles.bundle import Bundle
@@ -21,7 +22,9 @@ def loaded(own: Accuracy | None, partner: Accuracy | None) -> Loaded:
     """A model whose variant and whose partner were measured so."""
     described = manifest()
     variant = msgspec.structs.replace(described.variants[0], accuracy=own)
-    described = msgspec.structs.replace(described, variants=(variant,), partner_accuracy=partner)
+    described = msgspec.structs.replace(
+        described, variants=(variant,), partner_accuracy=UNSET if partner is None else partner
+    )
     return Loaded(Bundle(described, Path("nowhere")), Candidate(variant, HERE), PythonSession(), "a test")
 
 
