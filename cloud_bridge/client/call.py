@@ -7,8 +7,8 @@ from copy import copy
 from typing import TypeAlias
 
 from cloud_bridge.client.connection import Connection
-from cloud_bridge.client.link import Transfer
 from cloud_bridge.client.slot import Slot
+from cloud_bridge.client.transfer import Transfer
 from edge_runtime.errors import CancelledError, EdgeError, LateError, ProtocolError, RemoteError
 from edge_runtime.remote import Reply
 
@@ -34,7 +34,10 @@ class HttpCall:
         try:
             if self.transfer.left() <= 0:
                 raise LateError(f"the deadline passed before a connection to {self._name} was free")  # noqa: TRY301
-            self._settle(work(connection, self.transfer))
+            reply = work(connection, self.transfer)
+            if self.transfer.over:
+                raise LateError(f"the answer from {self._name} came after the deadline")  # noqa: TRY301
+            self._settle(reply)
         except EdgeError as error:
             self._settle(error)
         except Exception as error:  # noqa: BLE001 - a defect must end this one call, not leave its caller waiting
@@ -60,9 +63,14 @@ class HttpCall:
         return self.transfer.sent
 
     def give_up(self, error: RemoteError) -> None:
-        """End the call with this error and cut its connection, unless it has ended."""
+        """End the call with this error and stop its bytes, unless it has ended."""
         if self._settle(error):
             self.transfer.cut()
+
+    def sever(self) -> None:
+        """End its connection, and with it the call. Whoever runs it is free at once."""
+        self.cancel()
+        self.transfer.sever()
 
     def _settle(self, outcome: Reply | EdgeError) -> bool:
         """Make this the outcome, unless there is one."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import httpcore
 
-from cloud_bridge.client.link import Link, Transfer
+from cloud_bridge.client.link import Link
+from cloud_bridge.client.transfer import Transfer
 from cloud_bridge.protocol.message import Buffer, Message
 from edge_runtime.errors import LateError, ProtocolError, RemoteError, UnreachableError
 
@@ -21,7 +22,12 @@ ERRORS: tuple[tuple[type[Exception], type[RemoteError]], ...] = (
 )
 """What becomes of each of httpcore's errors: the first that matches."""
 
-_CHUNK = 64 << 10
+PIECE = 32 << 10
+"""A body in chunks ends within so many bytes of being told to."""
+
+_LATE = "the deadline has passed"
+_UNWANTED = 64 << 10
+"""Bytes of an answer that nobody waits for any more: with more to come the connection is not worth it."""
 _LOST = (httpcore.WriteError, httpcore.ReadError, httpcore.RemoteProtocolError)
 
 
@@ -35,10 +41,15 @@ class Connection:
         self._link = Link()
         self._http: httpcore.HTTPConnection | None = None
 
-    def exchange(self, transfer: Transfer, method: str, target: bytes, message: Message, limit: int) -> tuple[int, Message]:
-        """Send a message and read the answer: its status, and a message of at most `limit` bytes. Raises a RemoteError."""
+    def exchange(
+        self, transfer: Transfer, method: str, target: bytes, message: Message, limit: int, *, chunked: bool
+    ) -> tuple[int, Message]:
+        """Send a message and read the answer: its status, and a message of at most `limit` bytes. Raises a RemoteError.
+
+        `chunked` is for a server that takes a body which ends early: what is given up then leaves the connection as it is.
+        """
         try:
-            return self._exchange(transfer, method, target, message, limit)
+            return self._exchange(transfer, self._request(transfer, method, target, message, chunked), limit)
         except tuple(kind for kind, _ in ERRORS) as error:
             raise translate(error, self._where) from error
         finally:
@@ -53,20 +64,20 @@ class Connection:
     def _where(self) -> str:
         return str(self._origin)
 
-    def _exchange(
-        self, transfer: Transfer, method: str, target: bytes, message: Message, limit: int
-    ) -> tuple[int, Message]:
+    def _exchange(self, transfer: Transfer, request: httpcore.Request, limit: int) -> tuple[int, Message]:
+        if transfer.over:
+            raise httpcore.WriteTimeout(_LATE)
         http, reused = self._open()
         self._link.lend(transfer)
         try:
-            return self._round_trip(http, method, target, message, limit)
+            return _round_trip(http, transfer, request, limit)
         except _LOST:
             # A server may close an idle connection just when the next request is on its way to it.
-            if not reused or transfer.heard or transfer.is_cut:
+            if not reused or transfer.heard or transfer.over:
                 raise
             self.close()
             self._link.lend(transfer)
-            return self._round_trip(self._open()[0], method, target, message, limit)
+            return _round_trip(self._open()[0], transfer, request, limit)
 
     def _open(self) -> tuple[httpcore.HTTPConnection, bool]:
         """The connection, and whether it was used before."""
@@ -76,37 +87,49 @@ class Connection:
         self._http = httpcore.HTTPConnection(self._origin, self._tls, network_backend=self._link)
         return self._http, False
 
-    def _round_trip(
-        self, http: httpcore.HTTPConnection, method: str, target: bytes, message: Message, limit: int
-    ) -> tuple[int, Message]:
+    def _request(self, transfer: Transfer, method: str, target: bytes, message: Message, chunked: bool) -> httpcore.Request:
         url = httpcore.URL(scheme=self._origin.scheme, host=self._origin.host, port=self._origin.port, target=target)
-        headers = [(name.encode(), value.encode()) for name, value in message.headers.items()]
-        if method == "POST":
-            headers.append((b"content-length", str(len(message.body)).encode()))
-        request = httpcore.Request(method, url, headers=self._headers + headers, content=_Chunks(message.body))  # type: ignore[arg-type] # h11 takes any bytes-like object
-        response = http.handle_request(request)
-        try:
-            return response.status, _read(response, limit)
-        finally:
-            response.close()
+        headers = [*self._headers, *((name.encode(), value.encode()) for name, value in message.headers.items())]
+        if method != "GET":
+            length = str(len(message.body)).encode()
+            headers.append((b"transfer-encoding", b"chunked") if chunked else (b"content-length", length))
+        body = _Body(message.body, transfer, chunked)
+        return httpcore.Request(method, url, headers=headers, content=body)  # type: ignore[arg-type] # h11 takes any bytes-like object
 
 
-class _Chunks:
-    """A body in pieces, so that it stops within one piece of being told to."""
+class _Body:
+    """In pieces, so that it stops within one piece of being told to."""
 
-    def __init__(self, body: Buffer) -> None:
+    def __init__(self, body: Buffer, transfer: Transfer, chunked: bool) -> None:
         self._body = memoryview(body)
+        self._transfer = transfer
+        self._chunked = chunked
 
     def __iter__(self) -> Iterator[memoryview]:
-        for at in range(0, len(self._body), _CHUNK):
-            yield self._body[at : at + _CHUNK]
+        if not self._chunked and not self._transfer.pin():
+            raise httpcore.WriteTimeout(_LATE)
+        for at in range(0, len(self._body), PIECE):
+            if self._chunked and self._transfer.over:
+                return
+            yield self._body[at : at + PIECE]
+        self._transfer.unpin()
 
 
-def _read(response: httpcore.Response, limit: int) -> Message:
+def _round_trip(
+    http: httpcore.HTTPConnection, transfer: Transfer, request: httpcore.Request, limit: int
+) -> tuple[int, Message]:
+    response = http.handle_request(request)
+    try:
+        return response.status, _read(response, transfer, limit)
+    finally:
+        response.close()
+
+
+def _read(response: httpcore.Response, transfer: Transfer, limit: int) -> Message:
     body = bytearray()
     for chunk in response.iter_stream():
         body += chunk
-        if len(body) > limit:
+        if len(body) > (min(limit, _UNWANTED) if transfer.over else limit):
             raise ProtocolError(f"the answer is larger than {limit} bytes")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     return Message(body, headers)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import base64
 import itertools
-import queue
 import secrets
 import ssl
-import threading
 import time
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -20,7 +18,8 @@ import httpcore
 
 from cloud_bridge.client.call import HttpCall, Work
 from cloud_bridge.client.connection import Connection
-from cloud_bridge.client.link import Transfer
+from cloud_bridge.client.pool import Pool
+from cloud_bridge.client.transfer import Transfer
 from cloud_bridge.malloc import keep_buffers
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import LIMITS, Limits, Message
@@ -29,15 +28,11 @@ from edge_runtime.errors import (
     ProtocolError,
     RefusedError,
     RemoteError,
-    UnreachableError,
 )
 from edge_runtime.remote import Call, Reply
 
 PROBE_SECONDS = 30.0
 """A probe is given up after this."""
-
-WAITING = 64
-"""Calls that may wait for a connection; one more is refused at once."""
 
 BINARY_SERVERS = frozenset({"triton", "OpenVINO Model Server"})
 """Servers that take binary tensors, though not all of their versions list the extension."""
@@ -88,12 +83,7 @@ class HttpRemote:
         self._refuses_binary = False
         if tune_malloc:
             keep_buffers()
-        self._connections = connections
-        self._threads: list[threading.Thread] = []
-        self._calls: queue.SimpleQueue[HttpCall | None] = queue.SimpleQueue()
-        self._under_way: set[HttpCall] = set()
-        self._closed = False
-        self._lock = threading.Lock()
+        self._pool = Pool(self._name, connections, lambda: Connection(self._origin, self._headers, self._tls))
 
     @property
     def name(self) -> str:
@@ -120,50 +110,12 @@ class HttpRemote:
 
     def close(self) -> None:
         """Cancel what is under way and free the connections. Safe to repeat."""
-        with self._lock:
-            self._closed = True
-            calls, threads = list(self._under_way), list(self._threads)
-        for call in calls:
-            call.cancel()
-        for _ in threads:
-            self._calls.put(None)
-        for thread in threads:
-            thread.join(1.0)  # one that waits for a name server cannot be woken; it ends by itself
+        self._pool.close()
 
     def _start(self, work: Work, deadline: float) -> HttpCall:
         call = HttpCall(work, deadline, self._name)
-        with self._lock:
-            if self._closed:
-                raise UnreachableError(f"the connection to {self._name} has been closed on this side")
-            if len(self._under_way) >= self._connections + WAITING:
-                raise UnreachableError(
-                    f"{len(self._under_way)} calls to {self._name} wait for an answer: no more are taken"
-                )
-            if len(self._threads) < min(len(self._under_way) + 1, self._connections):
-                self._add_thread()
-            self._under_way.add(call)
-        self._calls.put(call)
+        self._pool.start(call)
         return call
-
-    def _add_thread(self) -> None:
-        thread = threading.Thread(target=self._serve, name=f"remote-{len(self._threads)}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            if not self._threads:  # else those that are there do the work
-                raise UnreachableError(f"no thread to ask {self._name} with: {error}") from error
-        else:
-            self._threads.append(thread)
-
-    def _serve(self) -> None:
-        """One thread's life: calls, one after another, over one connection."""
-        connection = Connection(self._origin, self._headers, self._tls)
-        while (call := self._calls.get()) is not None:
-            call.run(connection)
-            with self._lock:
-                self._under_way.discard(call)
-            del call  # and with it the answer, which this thread would keep until the next call
-        connection.close()
 
     def _infer(self, connection: Connection, transfer: Transfer, call: Call) -> Reply:
         server = self._meet(connection, transfer)
@@ -229,7 +181,9 @@ class HttpRemote:
     def _exchange(
         self, connection: Connection, transfer: Transfer, method: str, path: str, message: Message
     ) -> tuple[int, Message]:
-        return connection.exchange(transfer, method, (self._prefix + path).encode(), message, self._limits.body)
+        chunked = self._server is not None and oip.CHUNKS_EXTENSION in self._server.extensions
+        target = (self._prefix + path).encode()
+        return connection.exchange(transfer, method, target, message, self._limits.body, chunked=chunked)
 
 
 def _noise(size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The sockets below the HTTP client: each keeps its call's deadline at every read and write, and can be cut by others.
+"""The sockets below the HTTP client: each keeps its call's deadline at every read and write, and can be stopped by others.
 
 httpcore's timeouts begin anew with each piece of data, so a server that trickles bytes can hold a call for ever. It lets
 its sockets be replaced, which is done here: a socket serves one `Transfer` after another, and asks it for the time left.
@@ -6,58 +6,18 @@ its sockets be replaced, which is done here: a socket serves one `Transfer` afte
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
 import ssl
-import struct
-import threading
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 
-UNSENT = 64 << 10
+from cloud_bridge.client.transfer import LINGER, Transfer
+
+UNSENT = 32 << 10
 """Bytes that may wait in the kernel, at most: what a cancelled call can still put on the wire."""
-
-_LINGER_NOT = struct.pack("ii", 1, 0)
-
-
-class Transfer:
-    """One exchange's use of a socket: until when, how many bytes have left, and the way to stop it."""
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.sent = 0
-        self.heard = False
-        """Whether anything came back."""
-        self.is_cut = False
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
-
-    def left(self) -> float:
-        """Seconds left, 0 when the deadline has passed."""
-        return max(0.0, self.deadline - time.monotonic())
-
-    def attach(self, sock: socket.socket) -> None:
-        """This socket now carries the exchange."""
-        with self._lock:
-            self._socket = sock
-            if self.is_cut:
-                _sever(sock)
-
-    def detach(self) -> None:
-        """The exchange is over: the socket is somebody else's."""
-        with self._lock:
-            self._socket = None
-
-    def cut(self) -> None:
-        """Stop the bytes now, from any thread. Whoever waits for the socket gets an error at once."""
-        with self._lock:
-            self.is_cut = True
-            if self._socket is not None:
-                _sever(self._socket)
 
 
 class Link(httpcore.NetworkBackend):
@@ -114,9 +74,10 @@ class Link(httpcore.NetworkBackend):
             del failure  # it holds this frame, and all that called it
 
     def time(self, late: type[Exception]) -> float:
-        """Seconds left to the transfer at work; `late` when there are none."""
-        left = self.transfer.left()
+        """Seconds that the transfer at work has; `late`, and the end of the connection, when there are none."""
+        left = self.transfer.patience()
         if left <= 0:
+            self.transfer.sever()
             raise late("the deadline has passed")
         return left
 
@@ -127,28 +88,33 @@ class _Stream(httpcore.NetworkStream):
         self._socket = sock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        try:
-            self._socket.settimeout(self._link.time(httpcore.ReadTimeout))
-            data = self._socket.recv(max_bytes)
-        except TimeoutError as error:
-            raise httpcore.ReadTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.ReadError(str(error)) from error
-        self._link.transfer.heard |= bool(data)
-        return data
+        while True:
+            try:
+                self._wait(httpcore.ReadTimeout)
+                data = self._socket.recv(max_bytes)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise httpcore.ReadError(str(error)) from error
+            self._link.transfer.heard |= bool(data)
+            return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         rest = memoryview(buffer)
-        try:
-            while rest:
-                self._socket.settimeout(self._link.time(httpcore.WriteTimeout))
+        while rest:
+            try:
+                self._wait(httpcore.WriteTimeout)
                 count = self._socket.send(rest)
-                self._link.transfer.sent += count
-                rest = rest[count:]
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise httpcore.WriteError(str(error)) from error
+            self._link.transfer.sent += count
+            rest = rest[count:]
+
+    def _wait(self, late: type[Exception]) -> None:
+        """For how long the socket waits next: a transfer may be cut meanwhile, which leaves it less than it has now."""
+        self._socket.settimeout(min(LINGER, self._link.time(late)))
 
     def close(self) -> None:
         self._link.socket = None
@@ -197,11 +163,3 @@ def _bound_unsent(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
-
-
-def _sever(sock: socket.socket) -> None:
-    """End both directions. What waits in the kernel is thrown away when the socket's own thread then closes it."""
-    with contextlib.suppress(OSError):  # not connected yet, or closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # SSLSocket's own would drop its TLS state under a reader's feet

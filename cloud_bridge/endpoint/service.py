@@ -21,7 +21,11 @@ from edge_runtime.engines import Loaded, open_best
 from edge_runtime.errors import EdgeError, InputError, LateError, ManifestError, NotInstalledError, RefusedError
 from edge_runtime.signature import Check, Signature, input_check
 
-SERVER = oip.ServerMetadata("edge-runtime", metadata.version("edge-runtime"), (oip.BINARY_EXTENSION, oip.PROBE_EXTENSION))
+SERVER = oip.ServerMetadata(
+    "edge-runtime",
+    metadata.version("edge-runtime"),
+    (oip.BINARY_EXTENSION, oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION),
+)
 PLATFORM = "edge_runtime"
 
 HELD = 512 << 20

@@ -16,6 +16,9 @@ BINARY_EXTENSION = "binary_tensor_data"
 PROBE_EXTENSION = "edge_probe"
 """`POST v2/health/probe` takes a body of any content, reads it to the end, and answers without outputs."""
 
+CHUNKS_EXTENSION = "edge_chunks"
+"""A body may come in chunks (RFC 9112), and end early when its answer is not wanted any more: the connection stays."""
+
 
 class ServerMetadata(msgspec.Struct, frozen=True):
     """Who answers, and which extensions of the protocol it speaks."""

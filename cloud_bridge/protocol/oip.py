@@ -37,6 +37,7 @@ from cloud_bridge.protocol.message import (
 )
 from cloud_bridge.protocol.metadata import (
     BINARY_EXTENSION,
+    CHUNKS_EXTENSION,
     PROBE_EXTENSION,
     ModelMetadata,
     ServerMetadata,
@@ -51,9 +52,9 @@ from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
 
 __all__ = [
-    "BINARY_EXTENSION", "PROBE_EXTENSION", "InferRequest", "InferResponse", "ModelMetadata", "RequestedOutput",
-    "ServerMetadata", "TensorMetadata", "check_outputs", "decode_error", "decode_metadata", "decode_reply",
-    "decode_request", "describe", "encode_error",
+    "BINARY_EXTENSION", "CHUNKS_EXTENSION", "PROBE_EXTENSION", "InferRequest", "InferResponse", "ModelMetadata",
+    "RequestedOutput", "ServerMetadata", "TensorMetadata", "check_outputs", "decode_error", "decode_metadata",
+    "decode_reply", "decode_request", "describe", "encode_error",
     "encode_metadata", "encode_request", "encode_response",
 ]  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 import threading
@@ -19,8 +18,8 @@ import trustme
 
 from cloud_bridge.client import connect
 from cloud_bridge.client.connection import ERRORS, translate
-from cloud_bridge.client.http import NOT_UNDERSTOOD, WAITING, HttpRemote
-from cloud_bridge.client.link import UNSENT
+from cloud_bridge.client.http import NOT_UNDERSTOOD, HttpRemote
+from cloud_bridge.client.pool import WAITING
 from cloud_bridge.protocol.message import Limits
 from edge_runtime.errors import (
     CancelledError,
@@ -32,97 +31,29 @@ from edge_runtime.errors import (
     RemoteError,
     UnreachableError,
 )
-from edge_runtime.remote import Call, Pending
-from tests.endpoint import endpoint, eventually
+from edge_runtime.remote import Call
+from tests.endpoint import endpoint
 from tests.onnx_store import write_store
+from tests.system.http_parts import (
+    AMPLE,
+    ANSWER,
+    BINARY,
+    CALL,
+    PLAIN,
+    Handler,
+    after_hello,
+    http,
+    read,
+    send,
+    server,
+    some,
+    stall,
+)
 
-AMPLE = 30.0
 BUDGET = 0.3
 AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("localhost", "127.0.0.1")
 """A key and a certificate that it signs itself, for localhost and for tests only."""
-
-CALL = Call("m", {"x": np.ones((1, 2), np.float32)})
-ANSWER = json.dumps({"model_name": "m", "outputs": [{"name": "y", "shape": [1], "datatype": "FP32", "data": [5]}]}).encode()
-BINARY = b'{"name":"some server","extensions":["binary_tensor_data"]}'
-PLAIN = b'{"name":"some server"}'
-
-Handler = Callable[[socket.socket], None]
-
-
-def http(body: bytes, status: int = 200, length: int | None = None) -> bytes:
-    return f"HTTP/1.1 {status} X\r\ncontent-length: {len(body) if length is None else length}\r\n\r\n".encode() + body
-
-
-def read(sock: socket.socket) -> tuple[str, bytes, bytes]:
-    """One request: its first line, its head and its body. ConnectionError when there is none."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += _some(sock)
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
-    while len(body) < length:
-        body += _some(sock)
-    return head.split(b"\r\n")[0].decode(), head.lower(), body
-
-
-def _some(sock: socket.socket) -> bytes:
-    data = sock.recv(1 << 20)
-    if not data:
-        raise ConnectionError
-    return data
-
-
-@contextmanager
-def server(handler: Handler) -> Iterator[str]:
-    """A server that hands each connection to the handler, on a thread of its own. Gives its URL."""
-    open_sockets: list[socket.socket] = []
-    threads: list[threading.Thread] = []
-
-    def handle(sock: socket.socket) -> None:
-        with sock:
-            try:
-                handler(sock)
-            except OSError:
-                return
-
-    def accept(listener: socket.socket) -> None:
-        while True:
-            try:
-                sock = listener.accept()[0]
-            except OSError:
-                return
-            open_sockets.append(sock)
-            threads.append(threading.Thread(target=handle, args=(sock,)))
-            threads[-1].start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads.append(threading.Thread(target=accept, args=(listener,)))
-        threads[0].start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        for sock in (listener, *open_sockets):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-    for thread in threads:
-        thread.join(AMPLE)
-
-
-def after_hello(then: Handler, hello: bytes = BINARY) -> Handler:
-    """A handler that says what it is, whenever it is asked, and leaves the first call to another one."""
-
-    def handle(sock: socket.socket) -> None:
-        while True:
-            data = sock.recv(1, socket.MSG_PEEK)
-            if not data:
-                return None
-            if data != b"G":
-                return then(sock)
-            read(sock)
-            sock.sendall(http(hello))
-
-    return handle
 
 
 @pytest.fixture
@@ -139,16 +70,6 @@ def reach() -> Iterator[Callable[..., HttpRemote]]:
 
 
 Reach = Callable[..., HttpRemote]
-
-
-def send(remote: HttpRemote, seconds: float = AMPLE, call: Call = CALL) -> Pending:
-    return remote.send(call, deadline=time.monotonic() + seconds)
-
-
-def stall(sock: socket.socket) -> None:
-    """Answer nothing, for as long as the other end is there."""
-    while _some(sock):
-        pass
 
 
 def trickle(answer: bytes) -> Handler:
@@ -278,41 +199,6 @@ def test_wrong_answers(reach: Reach, answer: bytes, error: type[RemoteError], wo
     assert send(remote).result(AMPLE).outputs["y"].tolist() == [5.0]
 
 
-def test_cancel_stops_the_bytes(reach: Reach) -> None:
-    """A cancelled call puts no more on the wire than it says, and what it says is not much more than the server took."""
-    taken: list[int] = []
-    go = threading.Event()
-
-    def sip(sock: socket.socket) -> None:
-        total = len(sock.recv(1000))
-        go.wait(AMPLE)
-        try:
-            while data := sock.recv(1 << 20):
-                total += len(data)
-        except OSError:
-            pass
-        taken.append(total)
-
-    remote = reach(after_hello(sip), connections=1)
-    size = 256 << 20
-    call = send(remote, call=Call("m", {"x": np.zeros(size, np.uint8)}))
-    progress: list[int] = []
-
-    def stuck() -> bool:
-        progress.append(call.transfer.sent)  # type: ignore[attr-defined]
-        return len(progress) > 20 and progress[-1] == progress[-20] > 0
-
-    eventually(stuck, "the server's and the kernel's buffers are full")
-    left = call.cancel()
-    assert UNSENT < left < size / 2
-    with pytest.raises(CancelledError):
-        call.result(AMPLE)
-    go.set()
-    eventually(lambda: bool(taken), "the server noticed")
-    assert taken[0] <= left
-    assert call.cancel() == left
-
-
 def test_late_answer_is_dropped(reach: Reach) -> None:
     """The answer to a call that was given up never reaches the next one."""
     asked: list[bytes] = []
@@ -369,7 +255,7 @@ def test_connection_that_was_closed_while_idle(reach: Reach, race: bool) -> None
         read(sock)
         sock.sendall(http(ANSWER))
         if race:
-            _some(sock)  # the next call has begun, and is hung up on
+            some(sock)  # the next call has begun, and is hung up on
 
     remote = reach(after_hello(handle), connections=1)
     for _ in range(3):
