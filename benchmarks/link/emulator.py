@@ -37,6 +37,9 @@ LEAST_QUEUE = 64 << 10
 DOWN = 12.5e6
 """Bytes per second of the way down: answers are small, and downlinks are rarely what is short."""
 
+IDLE_START = "/proc/sys/net/ipv4/tcp_slow_start_after_idle"
+"""Off on the device, as docs/bridge.md advises."""
+
 PACKET = 65_535
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI, _NEWNET = 0x400454CA, 0x0001, 0x1000, 0x40000000
 
@@ -166,6 +169,7 @@ def emulated(trace: LinkTrace, offset: float, folder: Path) -> Iterator[tuple[st
         assert process.stdout is not None  # noqa: S101
         if process.stdout.readline().strip() != "ready":
             raise OSError("the link emulator did not start")
+        inside(edge, "sh", "-c", f"echo 0 > {IDLE_START}").wait()
         yield edge, cloud
     finally:
         if process is not None:
@@ -180,6 +184,7 @@ def main() -> None:
     recording, offset, edge, cloud = sys.argv[1:]
     trace = msgspec.json.decode(Path(recording).read_bytes(), type=LinkTrace)
     start = float(offset)
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # a link does not wait for the processes at its ends
     ends = open_tun(edge, EDGE), open_tun(cloud, CLOUD)
     print("ready", flush=True)
     forward(*ends, trace, start, lambda now: trace.trip(now + start) or 0.04)
