@@ -31,7 +31,7 @@ from cloud_bridge.outbox import LARGEST_PACKET, Outbox
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 
-RECONNECT = (0.25, 2.0)
+RECONNECT = (0.25, 1.0)
 """Seconds: the first and the longest upper bound of the random wait before the next try to connect. Not longer: that a
 link is back is to be noticed within two seconds, and a try costs one packet."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from benchmarks.link.emulator import CLOUD, inside
+from benchmarks.link.ends import Ends, start
 
 Part = Literal["endpoint", "broker"]
 
@@ -21,10 +21,10 @@ Part = Literal["endpoint", "broker"]
 class Cloud:
     """A context manager; `url` is where the device finds it."""
 
-    def __init__(self, namespace: str, store: Path, transport: str) -> None:
-        self._namespace, self._store, self._transport = namespace, store, transport
+    def __init__(self, ends: Ends, store: Path, transport: str) -> None:
+        self._ends, self._store, self._transport = ends, store, transport
         self._processes: dict[Part, subprocess.Popen[str]] = {}
-        self.url = f"http://{CLOUD}:8000" if transport == "http" else f"mqtt://{CLOUD}:1883/link"
+        self._own, self.url = (_url(transport, where[transport]) for where in (ends.listens, ends.found))
 
     def __enter__(self) -> Self:
         if self._transport == "mqtt":
@@ -35,7 +35,7 @@ class Cloud:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for process in reversed(self._processes.values()):
             process.send_signal(signal.SIGCONT)
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(5.0)
             except subprocess.TimeoutExpired:
@@ -47,9 +47,9 @@ class Cloud:
         if part == "broker":
             self._processes[part] = self._broker()
             return
-        where = ["--http", f"{CLOUD}:8000"] if self._transport == "http" else ["--mqtt", self.url]
-        process = inside(
-            self._namespace, sys.executable, "-m", "cloud_bridge.cli", "serve", str(self._store), *where, "--json"
+        where = ["--http", self._ends.listens["http"]] if self._transport == "http" else ["--mqtt", self._own]
+        process = start(
+            self._ends.cloud, sys.executable, "-m", "cloud_bridge.cli", "serve", str(self._store), *where, "--json"
         )
         assert process.stdout is not None  # noqa: S101
         json.loads(process.stdout.readline())
@@ -57,19 +57,20 @@ class Cloud:
 
     def _broker(self) -> subprocess.Popen[str]:
         """Mosquitto itself: the embedded broker keeps to loopback, and here nobody else can reach it either."""
+        host, _, port = self._ends.listens["mqtt"].partition(":")
         settings = self._store.parent / "mosquitto.conf"
-        settings.write_text(f"listener 1883 {CLOUD}\nallow_anonymous true\nmax_packet_size 67108864\n")
-        process = inside(self._namespace, "mosquitto", "-c", str(settings), quiet=True)
+        settings.write_text(f"listener {port} {host}\nallow_anonymous true\nmax_packet_size 67108864\n")
+        process = start(self._ends.cloud, "mosquitto", "-c", str(settings), quiet=True)
         deadline = time.monotonic() + 10.0
-        while not self._listens():
+        while not self._listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise OSError("mosquitto does not listen: is it installed, and no other at this address?")
             time.sleep(0.05)
         return process
 
-    def _listens(self) -> bool:
-        """Whether somebody listens at the broker's port in the namespace."""
-        probe = inside(self._namespace, "ss", "-Hltn", "sport = :1883")
+    def _listens(self, port: str) -> bool:
+        """Whether somebody listens at this port of the cloud."""
+        probe = start(self._ends.cloud, "ss", "-Hltn", f"sport = :{port}")
         return bool(probe.communicate()[0].strip())
 
     def kill(self, part: Part) -> None:
@@ -77,13 +78,13 @@ class Cloud:
         self.signal(part, signal.SIGKILL)
         self._processes.pop(part).wait()
 
-    def restart_broker(self) -> None:
-        """The endpoint finds it again by itself."""
-        self.start("broker")
-
     def signal(self, part: Part, number: signal.Signals) -> None:
         """To the process, and to the broker that it may have started."""
         process = self._processes[part]
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         for pid in (*map(int, children.split()), process.pid):
             os.kill(pid, number)
+
+
+def _url(transport: str, where: str) -> str:
+    return f"http://{where}" if transport == "http" else f"mqtt://{where}/link"

@@ -55,6 +55,8 @@ class Drive(msgspec.Struct, frozen=True):
     calls: tuple[Came, ...]
     cpu: float
     """Seconds of processor time of the device's process."""
+    jumped: float = 0.0
+    """Seconds by which its wall clock was away from where it should have been, at most."""
     judged: Judged | None = None
     """What LoadGen says."""
 
@@ -65,24 +67,26 @@ def drive(order: Order) -> Drive:
     spec = bundle.manifest.signature.inputs[0]
     inputs = {spec.name: np.random.default_rng(0).random(spec.sized({}), np.float32)}
     under_way: list[tuple[float, Future[Result]]] = []
+    jumped = 0.0
     with Runtime(None, cloud=order.url, policy=order.policy, log=order.log) as runtime:
         model = runtime.open(bundle)
         runtime.remotes[0].health(10.0)
         if order.judge is not None:
             return _judged(order, lambda: model.infer(inputs, budget=order.budget), order.judge)
-        start = time.monotonic() + 0.2
-        print(time.time() + 0.2, flush=True)
+        start, began = time.monotonic() + 0.2, time.time() + 0.2
+        print(began, flush=True)
         for at in order.arrivals:
             time.sleep(max(0.0, start + at - time.monotonic()))
+            jumped = max(jumped, abs(time.time() - began - (time.monotonic() - start)))
             under_way.append((at, model.submit(inputs, budget=order.budget)))
         calls = tuple(_came(at, future, order.budget) for at, future in under_way)
-    return Drive(calls, time.process_time())
+    return Drive(calls, time.process_time(), jumped)
 
 
 def _judged(order: Order, call: Callable[[], object], rate: float) -> Drive:
     """LoadGen's Server: Poisson arrivals, latency from the scheduled time, VALID if 99 % are within the budget."""
     scenario = Server(queries=len(order.arrivals), rate=rate, latency=order.budget, percentile=0.99)
-    return Drive((), time.process_time(), judged(call, scenario, workers=8))
+    return Drive((), time.process_time(), judged=judged(call, scenario, workers=8))
 
 
 def _came(at: float, future: Future[Result], budget: float) -> Came:

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
+from benchmarks.link.ends import Carried, Ends, carrier, carry, priority, start
 from benchmarks.routing.links import LinkTrace
+from benchmarks.routing.world import TRIP
 from edge_runtime.routing.world import Uplink
 
 EDGE, CLOUD = "10.77.7.1", "10.77.7.2"
@@ -54,15 +54,17 @@ class Way:
         self._leaving: list[tuple[float, int]] = []
         self._waiting = 0
         self._number = 0
-        self.dropped = 0
+        self.carried = 0
+        self.lost = 0
 
     def put(self, packet: bytes, now: float) -> None:
         """A packet comes to the link; one for which the queue has no room is lost."""
         while self._leaving and self._leaving[0][0] <= now:
             self._waiting -= heapq.heappop(self._leaving)[1]
         if self._waiting + len(packet) > self._queue:
-            self.dropped += 1
+            self.lost += 1
             return
+        self.carried += len(packet)
         self._free = self._carry(max(now, self._free), len(packet))
         self._waiting += len(packet)
         heapq.heappush(self._leaving, (self._free, len(packet)))
@@ -80,14 +82,18 @@ class Way:
         return self._arriving[0][0] if self._arriving else float("inf")
 
 
-def forward(edge: int, cloud: int, trace: LinkTrace, offset: float, trip: Callable[[float], float]) -> None:
+def forward(edge: int, cloud: int, trace: LinkTrace, offset: float, carried: Carried) -> None:
     """Carry packets between two TUN devices until this process is ended."""
     uplink = Uplink(trace.times, trace.rates, offset)
     start = time.monotonic()
-    half = lambda now: 0.5 * trip(now)  # noqa: E731
+
+    def half(now: float) -> float:
+        return 0.5 * (trace.trip(now + offset) or TRIP)
+
     up = Way(uplink.finish, half, max(LEAST_QUEUE, QUEUE * uplink.mean))
     down = Way(lambda at, size: at + size / DOWN, half, QUEUE * DOWN)
     while True:
+        carried.up, carried.down, carried.lost = up.carried, down.carried, up.lost + down.lost
         now = time.monotonic() - start
         wait = max(0.0, min(up.next, down.next, now + 1.0) - now)
         for fd in select.select([edge, cloud], [], [], wait)[0]:
@@ -116,15 +122,10 @@ def open_tun(namespace: str, address: str) -> int:
         libc.setns(own, _NEWNET)
         os.close(own)
         os.close(there)
-    ip(namespace, "addr", "add", f"{address}/24", "dev", "tun0")
-    ip(namespace, "link", "set", "dev", "tun0", "up", "mtu", "1500", "txqueuelen", "100")
-    ip(namespace, "link", "set", "dev", "lo", "up")
+    _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", "tun0")
+    _ip("-n", namespace, "link", "set", "dev", "tun0", "up", "mtu", "1500", "txqueuelen", "100")
+    _ip("-n", namespace, "link", "set", "dev", "lo", "up")
     return tun
-
-
-def ip(namespace: str, *arguments: str) -> None:
-    """`ip` inside a namespace."""
-    _ip("-n", namespace, *arguments)
 
 
 def _ip(*arguments: str, check: bool = True) -> None:
@@ -146,35 +147,26 @@ def lacking() -> str:
     return ""
 
 
-def inside(namespace: str, *arguments: str, quiet: bool = False) -> subprocess.Popen[str]:
-    """A command in a namespace; what it prints can be read. `quiet` drops what it says on standard error."""
-    command = ["ip", "netns", "exec", namespace, *arguments]
-    errors = subprocess.DEVNULL if quiet else None
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=dict(os.environ))  # noqa: S603
-
-
 @contextmanager
-def emulated(trace: LinkTrace, offset: float, folder: Path) -> Iterator[tuple[str, str]]:
-    """Two namespaces with the link between them, for as long as the context lasts: the edge's name and the cloud's."""
+def emulated(trace: LinkTrace, offset: float, folder: Path) -> Iterator[Ends]:
+    """Two namespaces with the link between them, for as long as the context lasts."""
     edge, cloud = f"edge-{os.getpid()}", f"cloud-{os.getpid()}"
-    recording = folder / "link.json"
-    recording.write_bytes(msgspec.json.encode(trace))
+    carried = Carried()
     for name in (edge, cloud):
         _ip("netns", "add", name)
-    process = None
     try:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", __name__, str(recording), str(offset), edge, cloud], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None  # noqa: S101
-        if process.stdout.readline().strip() != "ready":
-            raise OSError("the link emulator did not start")
-        inside(edge, "sh", "-c", f"echo 0 > {IDLE_START}").wait()
-        yield edge, cloud
+        with carrier(__name__, trace, folder, carried, str(offset), edge, cloud):
+            inside_edge, inside_cloud = (("ip", "netns", "exec", name) for name in (edge, cloud))
+            start(inside_edge, "sh", "-c", f"echo 0 > {IDLE_START}").wait()
+            where = {"http": f"{CLOUD}:8000", "mqtt": f"{CLOUD}:1883"}
+            yield Ends(
+                inside_edge, inside_cloud, where, where,
+                lambda: _ip("-n", edge, "link", "set", "dev", "tun0", "down"),
+                lambda: _ip("-n", edge, "link", "set", "dev", "tun0", "up"),
+                carried,
+                Path("/etc/netns", edge, "resolv.conf"),
+            )  # fmt: skip
     finally:
-        if process is not None:
-            process.kill()
-            process.wait()
         for name in (edge, cloud):
             _ip("netns", "delete", name, check=False)
 
@@ -182,12 +174,11 @@ def emulated(trace: LinkTrace, offset: float, folder: Path) -> Iterator[tuple[st
 def main() -> None:
     """The process between the two ends."""
     recording, offset, edge, cloud = sys.argv[1:]
-    trace = msgspec.json.decode(Path(recording).read_bytes(), type=LinkTrace)
-    start = float(offset)
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # a link does not wait for the processes at its ends
+    began = float(offset)
     ends = open_tun(edge, EDGE), open_tun(cloud, CLOUD)
+    priority()
     print("ready", flush=True)
-    forward(*ends, trace, start, lambda now: trace.trip(now + start) or 0.04)
+    carry(recording, lambda trace, carried: forward(*ends, trace, began, carried))
 
 
 if __name__ == "__main__":

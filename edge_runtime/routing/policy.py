@@ -56,7 +56,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a cloud is left alone, at most, after its first failure in a row; each further one doubles it."""
     longest_backoff: float = 30.0
     """The same after many failures, where the cloud was there and refused."""
-    longest_absence: float = 1.5
+    longest_absence: float = 1.0
     """The same where nobody answered: that the link is back is to be noticed soon, and asking costs next to nothing."""
     probe_after: float = 1.0
     """A link that nothing was heard of for so long is probed."""
