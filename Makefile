@@ -21,12 +21,13 @@ check: setup ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup store ## the project's own claims, measured here
+bench: setup store mosquitto ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.overhead --json reports/overhead.json
 	$(BIN)/python -m benchmarks.footprint --json reports/footprint.json
 	$(BIN)/python -m benchmarks.zoo --json reports/zoo.json
 	$(BIN)/python -m benchmarks.gate --json reports/gate.json
 	$(BIN)/python -m benchmarks.routing --json reports/routing.json --html reports/routing.html
+	$(BIN)/python -m benchmarks.link --json reports/link.json --html reports/link.html
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
 	.venv-zoo/bin/python -m models.zoo build/zoo

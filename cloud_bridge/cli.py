@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -60,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("url", metavar="URL")
     bench.add_argument("--rounds", type=int, default=20, metavar="N", help="probes of each size (default: %(default)s)")
     bench.add_argument(
-        "--store", type=Path, metavar="DIR", help="keep what was found there, for the runtimes of this device"
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="time its models' partners, too, and keep what was found there for the runtimes of this device",
     )
     bench.add_argument("--json", action="store_true", help="print what was found, raw values and all, as JSON")
     bench.set_defaults(command=_bench)
@@ -104,18 +107,21 @@ def _health(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from cloud_bridge.bench import measure
+    from cloud_bridge.bench import measure, partners, work
     from cloud_bridge.client import connect
     from edge_runtime import links
+    from edge_runtime.bundles.installed import Installed
 
     if arguments.rounds < 1:
         raise InputError("--rounds is one or more")
     path = None if arguments.store is None else arguments.store / links.LINKS
     known = links.Links() if path is None else links.load(path)  # what cannot be read is told before anything is measured
+    calls = [] if arguments.store is None else partners(Installed(arguments.store))
     remote = connect(arguments.url)
     try:
         with progress_bar() as progress:
             found = measure(remote, arguments.rounds, progress)
+            found = msgspec.structs.replace(found, worked=work(remote, calls, arguments.rounds, progress))
     finally:
         remote.close()
     if path is not None:
@@ -123,16 +129,19 @@ def _bench(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.encode(found).decode())
         return 0
-    rows = []
-    for size, took in found.seconds.items():
-        ordered = sorted(took)
-        p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-        rows.append(
-            (f"{size / 1e3:g} kB", *(f"{each * 1e3:.1f} ms" for each in (ordered[len(ordered) // 2], p95, ordered[-1])))
-        )
-    table(("BYTES", "MEDIAN", "P95", "SLOWEST"), rows)
+    timed = {f"{size / 1e3:g} kB": took for size, took in found.seconds.items()}
+    timed |= {f"{model}, by itself": took for model, took in found.worked.items() if took}
+    table(("SENT", "MEDIAN", "P95", "SLOWEST"), [(what, *_quantiles(took)) for what, took in timed.items()])
+    for missing in sorted({call.model for call in calls} - found.worked.keys()):
+        print(f"{missing}: not served there")
     print(f"{found.endpoint}: round trip {found.round_trip * 1e3:.1f} ms, {8e-6 / found.per_byte:.1f} Mbit/s")
     return 0
+
+
+def _quantiles(seconds: Sequence[float]) -> Iterator[str]:
+    ordered = sorted(seconds)
+    for at in (len(ordered) // 2, min(len(ordered) - 1, int(0.95 * len(ordered))), -1):
+        yield f"{ordered[at] * 1e3:.1f} ms"
 
 
 if __name__ == "__main__":

@@ -71,11 +71,19 @@ class Dispatch:
     def policy(self, policy: Policy) -> None:
         self._know(Ruled(monotonic(), policy))
 
-    def know(self, model: str, local: float | None, cloud: float, pace: tuple[int, float, float] | None) -> None:
-        """A model that may be asked of the remotes: what answers are worth, and bytes of input, typical and slowest
-        seconds of a local run, as far as they were measured."""
+    def know(
+        self,
+        model: str,
+        local: float | None,
+        cloud: float,
+        pace: tuple[int, float, float] | None,
+        worked: Mapping[str, float] = {},
+    ) -> None:
+        """A model that may be asked of the remotes: what answers are worth; bytes of input, typical and slowest seconds of
+        a local run, and seconds of each remote's work, as far as they were measured."""
         now = monotonic()
-        self._know(Known(now, model, local, cloud, tuple(self.remotes)))
+        there = {name: seconds for name, seconds in worked.items() if name in self.remotes}
+        self._know(Known(now, model, local, cloud, tuple(self.remotes), there))
         if pace is not None:
             self._know(Paced(now, model, *pace))
 

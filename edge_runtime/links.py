@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
@@ -27,6 +28,8 @@ class MeasuredLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that each further byte takes."""
     seconds: dict[int, tuple[float, ...]] = {}
     """Bytes of a probe -> how long each of that size took: the raw values."""
+    worked: dict[str, tuple[float, ...]] = {}
+    """Model there -> seconds of the endpoint's own work in each call of it: the raw values."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.round_trip < float("inf") and 0.0 < self.per_byte < float("inf")):
@@ -42,6 +45,10 @@ class Links(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(self, endpoint: str) -> MeasuredLink | None:
         """This endpoint, if it was measured."""
         return next((link for link in self.links if link.endpoint == endpoint), None)
+
+    def work(self, model: str) -> dict[str, float]:
+        """Endpoint -> seconds that it mostly works on a call of this model, where that was measured."""
+        return {link.endpoint: median(link.worked[model]) for link in self.links if link.worked.get(model)}
 
     def updated(self, link: MeasuredLink) -> Links:
         """With this measurement in place of an older one."""

@@ -71,8 +71,10 @@ class Runtime:
         self._own = [remote for each, remote in zip(given, self._remotes, strict=True) if isinstance(each, str)]
         decisions = log if isinstance(log, DecisionLog) or log is None else DecisionLog(log)
         self._dispatch = Dispatch(self._remotes, policy, decisions) if self._remotes else None
+        self._links = links.Links()
         if self._dispatch is not None and self._store is not None:
-            self._dispatch.linked(links.load(self._store.path / links.LINKS))
+            self._links = links.load(self._store.path / links.LINKS)
+            self._dispatch.linked(self._links)
 
     @property
     def remotes(self) -> Sequence[Remote]:
@@ -136,9 +138,9 @@ class Runtime:
         dispatch = self._dispatch if manifest.partner is not None else None
         loaded = self._upkeep.open(bundle) if manifest.variants or dispatch is None else None
         model = Model(manifest, loaded, dispatch, self._submit, bundle)
-        if dispatch is not None:
-            pace = None if loaded is None else _pace(model, loaded)
-            dispatch.know(model.key, *worths(manifest, loaded, dispatch.policy), pace)
+        if dispatch is not None and manifest.partner is not None:
+            pace, worked = None if loaded is None else _pace(model, loaded), self._links.work(manifest.partner)
+            dispatch.know(model.key, *worths(manifest, loaded, dispatch.policy), pace, worked)
         self._upkeep.attend(model, bundle)
         return model
 

@@ -9,6 +9,8 @@ budgets on a good one; then what can break is broken. It takes 20 s a link, and 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +47,7 @@ POLICY = Policy(local_worth=0.70, cloud_worth=0.80)
 
 def run(options: Options) -> Outcome:
     """Every link over both transports, the judge, the troubles."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that links and processes go with it
     between, how = _between(options.own["proxy"])
     links = _links(options.own["trace_dir"])[: 1 if options.quick else None]
     calls = 60 if options.quick else options.own["calls"]

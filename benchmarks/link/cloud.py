@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from benchmarks.link.ends import Ends, start
+from cloud_bridge import broker
 
 Part = Literal["endpoint", "broker"]
 
@@ -60,7 +61,7 @@ class Cloud:
         host, _, port = self._ends.listens["mqtt"].partition(":")
         settings = self._store.parent / "mosquitto.conf"
         settings.write_text(f"listener {port} {host}\nallow_anonymous true\nmax_packet_size 67108864\n")
-        process = start(self._ends.cloud, "mosquitto", "-c", str(settings), quiet=True)
+        process = start(self._ends.cloud, broker.find("mosquitto") or "mosquitto", "-c", str(settings), quiet=True)
         deadline = time.monotonic() + 10.0
         while not self._listens(port):
             if process.poll() is not None or time.monotonic() > deadline:

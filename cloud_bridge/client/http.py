@@ -124,7 +124,7 @@ class HttpRemote:
         try:
             reply = self._ask(connection, transfer, call, True)
         except RefusedError as error:
-            if self._answers_binary or error.status not in NOT_UNDERSTOOD:
+            if self._answers_binary or error.status not in NOT_UNDERSTOOD or transfer.over:
                 raise
             try:
                 reply = self._ask(connection, transfer, call, False)

@@ -25,6 +25,8 @@ class Known(msgspec.Struct, frozen=True, tag="model", omit_defaults=True):
     cloud: float | None
     """What the cloud's answer is worth; None: it stays on the device."""
     endpoints: tuple[str, ...] = ()
+    worked: dict[str, float] = {}
+    """Endpoint -> seconds of its work in a call, where that was measured before the first one."""
 
 
 class Paced(msgspec.Struct, frozen=True, tag="pace", omit_defaults=True):

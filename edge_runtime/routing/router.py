@@ -135,7 +135,8 @@ class Router:
             self.state.models[event.model] = Local(event, Pace())
             self.state.called = max(self.state.called, event.at)  # so that the link is known by the first call
             for name in event.endpoints:
-                self.state.endpoints.setdefault(name, Endpoint(Link(), Breaker()))
+                endpoint = self.state.endpoints.setdefault(name, Endpoint(Link(), Breaker()))
+                endpoint.service(event.model).served = event.worked.get(name, 0.0)
 
     def tell(self, event: Event) -> None:
         """Any line of a log but a plan."""

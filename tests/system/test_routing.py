@@ -12,6 +12,7 @@ from benchmarks.tiny import SHAPE, tiny_bundle
 from cloud_bridge.client import connect
 from edge_runtime import Policy, Runtime
 from edge_runtime.bundles.store import Store
+from edge_runtime.links import LINKS, load
 from tests.contract.transports import TRANSPORTS
 from tests.endpoint import endpoint
 from tests.system.test_cli import edge, shell
@@ -35,6 +36,7 @@ def test_a_link_is_measured_and_the_runtime_starts_from_it(served: Store, tmp_pa
         told = json.loads(shell("cloud_bridge.cli", "bench", url, "--rounds", "3", "--store", served.path, "--json"))
         assert told["per_byte"] > 0
         assert {len(seconds) for seconds in told["seconds"].values()} == {3}
+        assert {model: len(seconds) for model, seconds in told["worked"].items()} == {"tiny": 3}
         table = shell("cloud_bridge.cli", "bench", url, "--rounds", "2")
         assert "Mbit/s" in table
         with Runtime(served.path, cloud=url, policy=Policy(probe_after=1e6)) as runtime:
@@ -43,6 +45,19 @@ def test_a_link_is_measured_and_the_runtime_starts_from_it(served: Store, tmp_pa
             result = model.infer(X, budget=5.0)
             assert result.target == "cloud"
             assert "predicted" in result.reason
+
+
+def test_a_partner_that_is_not_served_there_is_told(served: Store, tmp_path: Path) -> None:
+    """And what is known of the link is kept all the same."""
+    store = Store(tmp_path / "store", create=True)
+    store.install(tiny_bundle(tmp_path / "tiny", partner="somewhere_else").folder)
+    with endpoint(served.path) as running:
+        assert "somewhere_else: not served there" in shell(
+            "cloud_bridge.cli", "bench", running.url, "--rounds", "2", "--store", store.path
+        )
+        found = load(store.path / LINKS).of(running.url)
+        assert found is not None
+        assert found.worked == {}
 
 
 def test_no_rounds_are_wrong_use() -> None:

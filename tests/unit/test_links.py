@@ -41,6 +41,14 @@ def test_what_is_saved_comes_back_and_a_newer_measurement_takes_the_place_of_the
     assert found.of("c") is None
 
 
+def test_the_work_of_a_model_is_its_median_at_each_endpoint() -> None:
+    """Where it was measured, and nothing where it was not."""
+    there = MeasuredLink("a", "d", 0.1, 1e-6, worked={"m": (0.3, 0.1, 0.2), "n": ()})
+    links = Links().updated(there).updated(MeasuredLink("b", "d", 0.2, 1e-6))
+    assert links.work("m") == {"a": 0.2}
+    assert links.work("n") == {}
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b'{"schema": 1, "links": [{}]}', b'{"links": [], "more": 1}', b"\xff", b"[" * 100_000,
              b'{"links": [{"endpoint": "a", "date": "", "round_trip": -1, "per_byte": 1}]}']

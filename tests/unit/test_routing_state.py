@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.routing.calendar import Calendar, Promise
-from edge_runtime.routing.events import Answered, Began, Done, Failed, GivenUp, Known, Paced, Probed, Ran, Ruled, Run
+from edge_runtime.routing.events import (
+    Answered,
+    Began,
+    Done,
+    Failed,
+    GivenUp,
+    Known,
+    Linked,
+    Paced,
+    Probed,
+    Ran,
+    Ruled,
+    Run,
+)
 from edge_runtime.routing.link import Breaker, Link
 from edge_runtime.routing.pace import Pace
 from edge_runtime.routing.policy import Policy, Request
@@ -169,6 +182,14 @@ def test_a_call_that_waits_behind_others_is_predicted_to_take_longer() -> None:
     assert first.predicted is not None
     assert second.predicted is not None
     assert second.predicted > 1.5 * first.predicted
+
+
+def test_the_work_of_an_endpoint_that_was_measured_is_in_the_first_prediction() -> None:
+    """Beside what was measured of the link."""
+    one = router()
+    one.know(Linked(0.0, "a", 0.05, 1e-7))
+    one.know(Known(0.0, "m", 0.7, 0.8, ("a",), {"a": 0.3}))
+    assert one.plan(1, Request("m", 2.0, 150_000), 1.0).predicted == pytest.approx(0.05 + 0.015 + 0.3)
 
 
 def test_an_endpoint_that_slows_is_left_for_the_other() -> None:
