@@ -25,7 +25,7 @@ from benchmarks.routing.links import LinkTrace
 from benchmarks.routing.world import TRIP
 from edge_runtime.routing.world import Uplink
 
-EDGE, CLOUD = "10.77.7.1", "10.77.7.2"
+EDGE, CLOUD, NETWORK = "10.77.7.1", "10.77.7.2", "10.77.7.0/24"
 """The addresses of the two ends."""
 
 QUEUE = 0.3
@@ -39,6 +39,12 @@ DOWN = 12.5e6
 
 IDLE_START = "/proc/sys/net/ipv4/tcp_slow_start_after_idle"
 """Off on the device, as docs/bridge.md advises."""
+
+CONGESTION = "cubic"
+"""What Linux comes with, whatever this machine has been set to."""
+
+TUN_QUEUE = "10000"
+"""Packets that wait for this process to look, in the kernel: what is lost is lost by the emulated link's queue alone."""
 
 PACKET = 65_535
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI, _NEWNET = 0x400454CA, 0x0001, 0x1000, 0x40000000
@@ -123,13 +129,19 @@ def open_tun(namespace: str, address: str) -> int:
         os.close(own)
         os.close(there)
     _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", "tun0")
-    _ip("-n", namespace, "link", "set", "dev", "tun0", "up", "mtu", "1500", "txqueuelen", "100")
+    _ip("-n", namespace, "link", "set", "dev", "tun0", "up", "mtu", "1500", "txqueuelen", TUN_QUEUE)
     _ip("-n", namespace, "link", "set", "dev", "lo", "up")
     return tun
 
 
 def _ip(*arguments: str, check: bool = True) -> None:
     subprocess.run(["ip", *arguments], check=check, capture_output=True)  # noqa: S603, S607  (it is where root's PATH says)
+
+
+def _join(namespace: str, address: str) -> None:
+    """Put the link up, and the route over it."""
+    _ip("-n", namespace, "link", "set", "dev", "tun0", "up")
+    _ip("-n", namespace, "route", "replace", NETWORK, "dev", "tun0", "src", address, "congctl", CONGESTION)
 
 
 def lacking() -> str:
@@ -158,11 +170,13 @@ def emulated(trace: LinkTrace, offset: float, folder: Path) -> Iterator[Ends]:
         with carrier(__name__, trace, folder, carried, str(offset), edge, cloud):
             inside_edge, inside_cloud = (("ip", "netns", "exec", name) for name in (edge, cloud))
             start(inside_edge, "sh", "-c", f"echo 0 > {IDLE_START}").wait()
+            _join(edge, EDGE)
+            _join(cloud, CLOUD)
             where = {"http": f"{CLOUD}:8000", "mqtt": f"{CLOUD}:1883"}
             yield Ends(
                 inside_edge, inside_cloud, where, where,
                 lambda: _ip("-n", edge, "link", "set", "dev", "tun0", "down"),
-                lambda: _ip("-n", edge, "link", "set", "dev", "tun0", "up"),
+                lambda: _join(edge, EDGE),
                 carried,
                 Path("/etc/netns", edge, "resolv.conf"),
             )  # fmt: skip
