@@ -21,6 +21,9 @@ from cloud_bridge.endpoint.cost import Cost
 
 NEVER = float("inf")
 
+KNOWN = 4096
+"""Groups whose cost is known: those of a model that takes any length are without end."""
+
 Times: TypeAlias = dict[int, tuple[float, float]]
 """By a call's id(): when it begins, and when it has ended."""
 
@@ -28,10 +31,8 @@ Times: TypeAlias = dict[int, tuple[float, float]]
 class Work(msgspec.Struct, eq=False):
     """A call that is to run: the same object from `offer` to `ended`."""
 
-    model: Hashable
-    """Whose cost it has."""
     group: Hashable
-    """What may run together with it: the same model on inputs of the same shapes beside the rows."""
+    """What may run together with it, and costs as much: the same model on inputs of the same shapes beside the rows."""
     rows: int = 1
     most: int = 1
     """Rows that may run together."""
@@ -57,8 +58,8 @@ class Offer(msgspec.Struct, frozen=True):
 class Scheduler:
     """The calls that wait for `instances`, of each of which one batch runs at a time. Not locked: callers lock."""
 
-    def __init__(self, instances: int, waiting: int) -> None:
-        self._instances, self._room = instances, waiting
+    def __init__(self, instances: int) -> None:
+        self._instances = instances
         self._queue: list[tuple[int, float, int, Work]] = []
         self._running: dict[int, float] = {}
         self._costs: dict[Hashable, Cost] = {}
@@ -68,9 +69,13 @@ class Scheduler:
         """Calls that wait."""
         return len(self._queue)
 
-    def cost(self, model: Hashable) -> Cost:
-        """What is known of a model's runs."""
-        return self._costs.setdefault(model, Cost())
+    def cost(self, group: Hashable) -> Cost:
+        """What is known of a group's runs."""
+        if (cost := self._costs.get(group)) is None:
+            if len(self._costs) >= KNOWN:
+                self._costs.pop(next(iter(self._costs)))
+            cost = self._costs[group] = Cost()
+        return cost
 
     def offer(self, work: Work, now: float) -> Offer:
         """A call comes. Where it is accepted it waits from now on."""
@@ -78,7 +83,7 @@ class Scheduler:
         insort(queue, self._entry(work))
         times = self._run_down(queue, now)
         begin, done = times[id(work)]
-        accepted = len(self._queue) < self._room and done <= work.deadline and not self._hurts(times, queue, work, now)
+        accepted = done <= work.deadline and not self._hurts(times, queue, work, now)
         if accepted:
             self._queue = queue
         return Offer(accepted, begin - now, done - now)
@@ -111,11 +116,11 @@ class Scheduler:
         """A batch ran for so long."""
         del self._running[id(batch[0])]
         if not failed:
-            self.cost(batch[0].model).observe(sum(work.rows for work in batch), seconds)
+            self.cost(batch[0].group).observe(sum(work.rows for work in batch), seconds)
 
     def backlog(self, now: float) -> float:
         """Seconds until a call that came last would begin, if nobody else came."""
-        last = Work(None, None, priority=-(1 << 30))
+        last = Work(None, priority=-(1 << 30))
         return self._run_down([*self._queue, self._entry(last)], now)[id(last)][0] - now
 
     def _entry(self, work: Work) -> tuple[int, float, int, Work]:
@@ -123,16 +128,16 @@ class Scheduler:
         return (-work.priority, work.deadline, self._number, work)
 
     def _misses(self, work: Work, now: float) -> bool:
-        return now + self.cost(work.model).of(work.rows) > work.deadline
+        return now + self.cost(work.group).of(work.rows) > work.deadline
 
     def _safe(self, batch: Sequence[Work]) -> float:
-        return self.cost(batch[0].model).safe(sum(work.rows for work in batch))
+        return self.cost(batch[0].group).safe(sum(work.rows for work in batch))
 
     def _close(self, waiting: Sequence[Work], now: float) -> list[Work]:
         """The first of those that wait, and who runs with it."""
         first = waiting[0]
         batch, rows, until = [first], first.rows, first.deadline
-        cost = self.cost(first.model)
+        cost = self.cost(first.group)
         other = next((work for work in waiting if work.group != first.group), None)
         for work in waiting[1:]:
             if work.group != first.group:
@@ -149,7 +154,7 @@ class Scheduler:
 
     def _harms(self, other: Work, before: float, after: float) -> bool:
         """Whether it would make its deadline if it began then, and not if it began later."""
-        seconds = self.cost(other.model).safe(other.rows)
+        seconds = self.cost(other.group).safe(other.rows)
         return before + seconds <= other.deadline < after + seconds
 
     def _hurts(self, times: Times, queue: Queue, work: Work, now: float) -> bool:

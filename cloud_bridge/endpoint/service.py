@@ -1,25 +1,28 @@
-"""The endpoint's core: messages in, answers out, whatever carried them. Models run through the device's own backends."""
+"""The endpoint's core: messages in, answers out, whatever carried them. Models run through the device's own backends, in
+the order and together as the scheduler says."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
+from time import monotonic
 
 import msgspec
 
+from cloud_bridge.endpoint.models import Model, Models
 from cloud_bridge.endpoint.room import Room
+from cloud_bridge.endpoint.rows import join, split
+from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
-from edge_runtime.bundles.manifest import check_name, check_version
+from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded, open_best
-from edge_runtime.errors import EdgeError, InputError, LateError, ManifestError, NotInstalledError, RefusedError
-from edge_runtime.signature import Check, Signature, input_check
+from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
+from edge_runtime.values import Tensors
 
 SERVER = oip.ServerMetadata(
     "edge-runtime",
@@ -31,6 +34,9 @@ PLATFORM = "edge_runtime"
 HELD = 512 << 20
 """Bytes that all requests may hold in memory, from their first byte to their answer."""
 
+QUICK = 64 << 10
+"""Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,8 +47,10 @@ class Answer(msgspec.Struct, frozen=True):
     message: Message
 
 
-class _Call(msgspec.Struct, frozen=True):
-    model: str
+class _Call(msgspec.Struct, frozen=True, eq=False):
+    """A request that has come."""
+
+    name: str
     version: str | None
     message: Message
     received: float
@@ -50,22 +58,25 @@ class _Call(msgspec.Struct, frozen=True):
     complete: float
     """When all of it was here."""
     deadline: float | None
+    future: Future[Answer]
 
 
-class _Model(msgspec.Struct, frozen=True):
-    loaded: Loaded
-    signature: Signature
-    check: Check
-    outputs: frozenset[str]
+class _Job(msgspec.Struct, frozen=True, eq=False):
+    """A call that has been read, and waits for its turn."""
+
+    call: _Call
+    model: Model
+    request: oip.InferRequest
 
 
 class Service:
     """Runs the bundles of a store for whoever asks. Every method may be called from any thread.
 
-    `workers` inferences run at once and `waiting` more wait for their turn; one more is refused at once (503). A call
-    whose budget is over is refused at the door, and again when its turn comes, without being run (504). Models are opened
-    when they are first asked for, by `opener`; the `models` that were used last are kept open. `room` is for what carries
-    requests here: they take their bytes from it, `held` in all.
+    `workers` batches of calls run at once and `waiting` more calls wait; one more is refused at once (503), and so is one
+    that could not be answered within its budget, with the time after which it could. Calls of one model on inputs of one
+    shape run together, up to `rows` rows, where the model lets them. One whose budget is over when its turn comes is not
+    run (504). Models are opened when they are first asked for, by `opener`; the `models` that were used last are kept open.
+    `room` is for what carries requests here: they take their bytes from it, `held` in all.
     """
 
     def __init__(
@@ -75,24 +86,26 @@ class Service:
         workers: int = 2,
         waiting: int = 64,
         models: int = 16,
+        rows: int = 32,
         limits: Limits = LIMITS,
         held: int = HELD,
         opener: Callable[[Bundle], Loaded] = open_best,
     ) -> None:
-        if min(workers, models) < 1 or waiting < 0:
-            raise InputError("a service needs at least 1 worker, room for 1 model, and no less than 0 waiting calls")
+        if min(workers, models, rows) < 1 or waiting < 0:
+            raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
         self.room = Room(held)
-        self._store = store
-        self._opener = opener
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="endpoint")
+        self._models = Models(store, opener, models, join=rows > 1)
+        self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
-        self._turns = (workers + waiting) / workers
-        self._capacity = models
-        self._open: OrderedDict[tuple[str, str], _Model] = OrderedDict()
-        self._lock = threading.Lock()
-        self._opening = threading.Lock()
-        self._seconds = 0.05  # one inference, as a running mean: what tells a refused client when to come back
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader")
+        self._scheduler = Scheduler(workers)
+        self._jobs: dict[Work, _Job] = {}
+        self._changed = threading.Condition()  # guards the scheduler and the jobs
+        self._closed = False
+        self._workers = [threading.Thread(target=self._serve, name=f"endpoint-{n}", daemon=True) for n in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
     def submit(self, model: str, version: str | None, message: Message, *, received: float) -> Future[Answer]:
         """Start a call and return at once. `received` is the instant of `time.monotonic()` at which it began to arrive: its
@@ -100,136 +113,201 @@ class Service:
 
         The future gives an Answer and raises nothing; cancelling it before its turn comes drops the call.
         """
+        future: Future[Answer] = Future()
         try:
             budget = remaining(message)
             deadline = None if budget is None else received + budget
             _check_time(deadline)
+            call = _Call(model, version, message, received, monotonic(), deadline, future)
+            self._admit(call)
         except EdgeError as error:
-            return _done(error)
-        if not self._places.acquire(blocking=False):
-            after = self._seconds * self._turns
-            return _done(RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=after))
-        try:
-            future = self._workers.submit(
-                self._answer, _Call(model, version, message, received, time.monotonic(), deadline)
-            )
-        except RuntimeError:  # the only one that submit raises: the pool is shut down
-            self._places.release()
-            return _done(RefusedError("the endpoint is shutting down", status=503, retry_after=1.0))
-        future.add_done_callback(lambda _: self._places.release())
+            _settle(future, error)
         return future
 
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
         """What a model takes and gives. Raises NotInstalledError."""
-        bundle = self._bundle(model, version)
-        return oip.describe(model, self._store.versions(model), PLATFORM, bundle.manifest.signature)
+        bundle = self._models.bundle(model, version)
+        return oip.describe(model, self._models.store.versions(model), PLATFORM, bundle.manifest.signature)
 
     def open(self, model: str, version: str | None = None) -> None:
         """Open a model now, rather than at its first call. Raises NotInstalledError or a BackendError."""
-        self._model(model, version)
+        self._models.open(model, version)
 
     def preload(self) -> tuple[str, ...]:
         """Open the active version of every model. Returns their names."""
-        names = tuple(name for name in self._store.names() if self._store.active(name) is not None)
+        store = self._models.store
+        names = tuple(name for name in store.names() if store.active(name) is not None)
         for name in names:
             self.open(name)
         return names
 
     def close(self) -> None:
-        """Let the inferences that run end, drop those that wait, and free the models."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
-        with self._lock:
-            models = list(self._open.values())
-            self._open.clear()
-        for model in models:
-            model.loaded.session.close()
+        """Let the calls that run end, drop those that wait, and free the models."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._jobs.values())
+            self._changed.notify_all()
+        for job in waiting:
+            job.call.future.cancel()
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.join()
+        self._models.close()
 
-    def _answer(self, call: _Call) -> Answer:
+    def _admit(self, call: _Call) -> None:
+        """Read the call now if that is quick, else on another thread. Raises an EdgeError."""
+        if not self._places.acquire(blocking=False):
+            with self._changed:
+                after = self._scheduler.backlog(monotonic())
+            raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=after)
+        call.future.add_done_callback(lambda _: self._places.release())
+        if _is_quick(call.message) and self._models.find(call.name, call.version) is not None:
+            self._read(call)
+            return
         try:
-            _check_time(call.deadline)
-            return Answer(200, self._run(call))
+            self._readers.submit(self._read, call)
+        except RuntimeError:  # the only one that submit raises: it is shut down
+            raise _shutting_down() from None
+
+    def _read(self, call: _Call) -> None:
+        """Open the model, read the request, and let it wait for its turn."""
+        if call.future.cancelled():
+            call.future.set_running_or_notify_cancel()
+            return
+        try:
+            model = self._models.open(call.name, call.version)
+            request = oip.decode_request(call.message, self.limits, model.loaded.session.signature)
+            model.check(request.inputs)
+            oip.check_outputs(request, model.outputs)
+            # Once more: the budget may stand in the body only, and opening a model takes its time.
+            deadline = None if request.budget is None else call.received + request.budget
+            _check_time(deadline)
+            group, rows = model.group(request.inputs)
+            most = self._rows if model.joinable else 1
+            work = Work(group, rows, most, NEVER if deadline is None else deadline)
+            self._offer(work, _Job(call, model, request))
         except EdgeError as error:
-            return Answer(*oip.encode_error(error))
-        except Exception:  # noqa: BLE001 - a defect here is one caller's 500 and a line in the log, not a dead worker
-            _log.exception("inference on %s failed in an unforeseen way", call.model)
-            return Answer(*oip.encode_error(RefusedError("an internal error: see the endpoint's log", status=500)))
+            _settle(call.future, error)
+        except Exception:  # noqa: BLE001 - a defect here is one caller's 500 and a line in the log
+            _settle(call.future, _defect(call.name))
 
-    def _run(self, call: _Call) -> Message:
-        model = self._model(call.model, call.version)
-        request = oip.decode_request(call.message, self.limits, model.signature)
-        # Once more: the budget may stand in the body only, and opening a model takes its time.
-        _check_time(None if request.budget is None else call.received + request.budget)
-        model.check(request.inputs)
-        oip.check_outputs(request, model.outputs)
-        started = time.monotonic()
-        outputs = model.loaded.session.run(request.inputs)
-        ended = time.monotonic()
-        self._seconds += 0.1 * (ended - started - self._seconds)
-        device = model.loaded.session.device
-        response = oip.InferResponse(
-            call.model,
-            outputs,
-            version=model.loaded.bundle.manifest.version,
-            engine=device.engine,
-            device=device.name,
-            variant=model.loaded.candidate.variant.name,
-            seconds=ended - call.complete,
-        )
-        return oip.encode_response(response, request)
+    def _offer(self, work: Work, job: _Job) -> None:
+        with self._changed:
+            if self._closed:
+                raise _shutting_down()
+            offer = self._scheduler.offer(work, monotonic())
+            if offer.accepted:
+                self._jobs[work] = job
+                self._changed.notify()
+        if not offer.accepted:
+            told = (
+                f"its answer would take {offer.done * 1e3:.0f} ms, {offer.wait * 1e3:.0f} ms of it waiting: past its budget"
+            )
+            raise RefusedError(f"the call was not accepted: {told}", status=503, retry_after=offer.wait)
+        job.call.future.add_done_callback(partial(self._left, work))
 
-    def _model(self, name: str, version: str | None) -> _Model:
-        wanted = version or self._active(name)
-        model = self._find(name, wanted)
-        if model is not None:
-            return model
-        with self._opening:  # one at a time, and the others that ask for the same one wait for it here
-            return self._find(name, wanted) or self._load(name, wanted)
+    def _left(self, work: Work, future: Future[Answer]) -> None:
+        """A call has ended; if it was cancelled while it waited, it goes."""
+        if not future.cancelled():
+            return
+        with self._changed:
+            waited = self._scheduler.drop(work)
+            if waited:
+                del self._jobs[work]
+        if waited:
+            future.set_running_or_notify_cancel()  # for those who wait for it with others
 
-    def _find(self, name: str, version: str) -> _Model | None:
-        with self._lock:
-            model = self._open.get((name, version))
-            if model is not None:
-                self._open.move_to_end((name, version))
-            return model
+    def _serve(self) -> None:
+        """A worker's life: batches, one after another."""
+        while True:
+            with self._changed:
+                batch, late = self._scheduler.next(monotonic())
+                while not batch and not late:
+                    if self._closed and not self._jobs:
+                        return
+                    self._changed.wait()
+                    batch, late = self._scheduler.next(monotonic())
+                jobs = [self._jobs.pop(work) for work in batch]
+                missed = [self._jobs.pop(work) for work in late]
+            for job in missed:
+                _settle(job.call.future, LateError("the call's budget would have ended before its answer: it was not run"))
+            if batch:
+                self._run(batch, [job for job in jobs if job.call.future.set_running_or_notify_cancel()])
 
-    def _load(self, name: str, version: str) -> _Model:
-        loaded = self._opener(self._bundle(name, version))
-        signature = loaded.session.signature
-        outputs = frozenset(spec.name for spec in signature.outputs)
-        model = _Model(loaded, signature, input_check(signature.inputs), outputs)
-        with self._lock:
-            self._open[name, version] = model
-            # Not closed, only let go of: an inference may be running on it, and the engine frees it after that.
-            while len(self._open) > self._capacity:
-                self._open.popitem(last=False)
-        return model
-
-    def _active(self, name: str) -> str:
-        return (_named(name, None) and self._store.active(name)) or self._bundle(name, None).manifest.version
-
-    def _bundle(self, name: str, version: str | None) -> Bundle:
-        _named(name, version)
-        return self._store.bundle(name, version)
+    def _run(self, batch: Sequence[Work], jobs: Sequence[_Job]) -> None:
+        started = monotonic()
+        outcomes: Sequence[Tensors | EdgeError] = ()
+        try:
+            outcomes = _outputs(jobs)
+        finally:
+            ended = monotonic()
+            failed = len(jobs) < len(batch) or any(isinstance(outcome, EdgeError) for outcome in outcomes)
+            with self._changed:
+                self._scheduler.ended(batch, ended - started, failed=failed)
+                self._changed.notify_all()
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.call.future.set_result(_answer(job, outcome, ended))
 
 
-def _named(name: str, version: str | None) -> bool:
-    """NotInstalledError for what cannot be the name or version of a model: to a caller, it is not here."""
+def _is_quick(message: Message) -> bool:
+    """Whether it takes no time worth a thread to read it."""
+    length = message.headers.get(HEADER_LENGTH, str(len(message.body)))
+    return CONTENT_ENCODING not in message.headers and length.isdecimal() and int(length[:18]) <= QUICK
+
+
+def _outputs(jobs: Sequence[_Job]) -> list[Tensors | EdgeError]:
+    """What became of each: run together; where that fails, each by itself, for it may be the fault of one."""
+    if not jobs:
+        return []
     try:
-        check_name(name)
-        if version is not None:
-            check_version(version)
-    except ManifestError as error:
-        raise NotInstalledError(f"there is no such model here: {error}") from error
-    return True
+        outputs = jobs[0].model.loaded.session.run(join([job.request.inputs for job in jobs]))
+        rows = [next(iter(job.request.inputs.values())).shape[0] for job in jobs] if len(jobs) > 1 else [1]
+        return list(split(outputs, rows))
+    except EdgeError as error:
+        if len(jobs) == 1:
+            return [error]
+    except Exception:  # noqa: BLE001 - a defect is its callers' 500 and a line in the log, not a dead worker
+        if len(jobs) == 1:
+            return [_defect(jobs[0].call.name)]
+    return [_outputs([job])[0] for job in jobs]
+
+
+def _answer(job: _Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
+    if isinstance(outcome, EdgeError):
+        return Answer(*oip.encode_error(outcome))
+    loaded = job.model.loaded
+    device = loaded.session.device
+    response = oip.InferResponse(
+        job.call.name,
+        outcome,
+        version=loaded.bundle.manifest.version,
+        engine=device.engine,
+        device=device.name,
+        variant=loaded.candidate.variant.name,
+        seconds=ended - job.call.complete,
+    )
+    try:
+        return Answer(200, oip.encode_response(response, job.request))
+    except EdgeError as error:
+        return Answer(*oip.encode_error(error))
 
 
 def _check_time(deadline: float | None) -> None:
-    late = 0.0 if deadline is None else time.monotonic() - deadline
+    late = 0.0 if deadline is None else monotonic() - deadline
     if deadline is not None and late >= 0:
         raise LateError(f"the call's budget ended {late * 1e3:.0f} ms ago: it was not run")
 
 
-def _done(error: EdgeError) -> Future[Answer]:
-    future: Future[Answer] = Future()
-    future.set_result(Answer(*oip.encode_error(error)))
-    return future
+def _settle(future: Future[Answer], error: EdgeError) -> None:
+    """An error is the call's answer, unless it was cancelled."""
+    if future.set_running_or_notify_cancel():
+        future.set_result(Answer(*oip.encode_error(error)))
+
+
+def _defect(name: str) -> RefusedError:
+    _log.exception("a call of %s failed in an unforeseen way", name)
+    return RefusedError("an internal error: see the endpoint's log", status=500)
+
+
+def _shutting_down() -> RefusedError:
+    return RefusedError("the endpoint is shutting down", status=503, retry_after=1.0)

@@ -50,11 +50,11 @@ def start(store: Store) -> Iterator[Start]:
     """Starts services that open every bundle as the session given, and closes them in the end."""
     services: list[Service] = []
 
-    def start(session: PythonSession, workers: int = 1, waiting: int = 8, models: int = 16) -> Service:
+    def start(session: PythonSession, workers: int = 1, waiting: int = 8, models: int = 16, rows: int = 1) -> Service:
         def opener(bundle: Bundle) -> Loaded:
             return Loaded(bundle, Candidate(bundle.manifest.variants[0], HERE), session, "a test")
 
-        services.append(Service(store, workers=workers, waiting=waiting, models=models, opener=opener))
+        services.append(Service(store, workers=workers, waiting=waiting, models=models, rows=rows, opener=opener))
         return services[-1]
 
     yield start
