@@ -25,7 +25,7 @@ from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array, Tensors
 from tests.bundles import write_bundle
 from tests.doubles import HERE, PythonSession
-from tests.endpoint import GatedSession
+from tests.endpoint import GatedSession, eventually
 
 AMPLE = 30.0
 
@@ -182,6 +182,7 @@ def test_a_call_that_cannot_make_it_is_refused_at_the_door(start: Start) -> None
     service = start(session, rows=1)
     assert submit(service, 1).result(AMPLE).status == 200
     running = submit(service, 1)
+    eventually(lambda: session.runs == 2, "it runs")
     refused = submit(service, 1, budget=0.25)
     answer = refused.result(0.1)
     assert answer.status == 503
