@@ -53,4 +53,4 @@ def _timeline(name: str, fates: Sequence[Fate]) -> Chart:
         Call(f.at, f.elapsed, f.budget, "nobody" if f.target == "none" else f.target, f.reason) for f in fates[::every]
     ]
     thinned = f"every {every}th call" if every > 1 else ""
-    return timeline(calls, title=name, caption=thinned)
+    return timeline(calls, order=("cloud", "local"), title=name, caption=thinned)

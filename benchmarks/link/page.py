@@ -16,6 +16,8 @@ from edge_runtime.routing.world import Uplink
 
 _STEP = 0.5
 _MIXED = 0.5
+_LONG = 32
+"""Characters of a name that a table has room for."""
 
 
 def render(found: Found, bars: Sequence[Bar], links: Mapping[str, LinkTrace]) -> str:
@@ -76,7 +78,7 @@ def _headlines(found: Found, worst: float) -> tuple[Headline, ...]:
 def _rows(found: Found) -> Table:
     rows = tuple(
         (
-            row.link,
+            _short(row.link),
             row.transport,
             Cell(f"{row.measured.met:.1%}", "" if row.measured.met >= 0.99 else "bad", f"{row.simulated.met:.1%}"),
             Cell(f"{row.measured.cloud:.0%}", note=f"{row.simulated.cloud:.0%}"),
@@ -88,6 +90,10 @@ def _rows(found: Found) -> Table:
     )
     head = ("Link", "Over", "Budgets met", "By the cloud", "Payloads sent per call", "Slowest", "Device's CPU per call")
     return Table(head, rows, "llrrrrr")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONG else f"{name[: _LONG // 2]}…{name[-_LONG // 2 + 1 :]}"
 
 
 def _drive(found: Found, links: Mapping[str, LinkTrace]) -> list[Block]:
@@ -116,7 +122,7 @@ def _calls(drive: Drive, budget: float, title: str, events: Sequence[tuple[float
         Call(call.at, call.elapsed, budget, "nobody" if call.target == "none" else call.target, call.reason)
         for call in drive.calls
     ]
-    return timeline(dots, events=events, title=title)
+    return timeline(dots, events=events, order=("cloud", "local"), title=title)
 
 
 def _verdicts(found: Found) -> Table:

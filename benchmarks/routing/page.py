@@ -141,7 +141,7 @@ def _drive(link: LinkTrace, calls: int) -> list[Block]:
     ]
     return [
         lines([Line("Mbit/s", rate, steps=True)], "seconds", "count", title=f"{link.name}: the link, Mbit/s", wide=True),
-        timeline(dots, title="150 kB a call, budget 200 ms, five calls a second"),
+        timeline(dots, order=("cloud", "local"), title="150 kB a call, budget 200 ms, five calls a second"),
     ]
 
 

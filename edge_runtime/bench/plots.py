@@ -64,13 +64,20 @@ def ecdf(curves: Sequence[Curve], kind: Kind, *, title: str = "", caption: str =
 
 
 def timeline(
-    calls: Sequence[Call], *, events: Sequence[tuple[float, str]] = (), title: str = "", caption: str = ""
+    calls: Sequence[Call],
+    *,
+    events: Sequence[tuple[float, str]] = (),
+    order: Sequence[str] = (),
+    title: str = "",
+    caption: str = "",
 ) -> Chart:
     """Each call as a dot: how long it took over when it began, under the dashed line of what it was allowed.
 
     A call past its budget is a red cross. `events` are (instant, name): what happened meanwhile. All times are in seconds.
+    Groups have their colours by `order`, the same in one chart as in another, then as they come.
     """
-    groups = list(dict.fromkeys(call.group for call in calls))
+    there = dict.fromkeys(call.group for call in calls)
+    groups = list(dict.fromkeys((*order, *there)))
     across = axis(max([call.at for call in calls] + [at for at, _ in events], default=0.0), "seconds", marks=6)
     highest = max([c.elapsed for c in calls] + [c.budget for c in calls if c.budget is not None], default=0.0)
     up = axis(1.1 * highest, "seconds")
@@ -81,7 +88,9 @@ def timeline(
         f'<svg height="{_HEIGHT}" role="img" aria-label="{escape(title or "calls over time")}">'
         f"{levels}{_budgets(calls, across, up)}{happened}{marks}</svg>{foot(across)}"
     )
-    swatches = [Swatch(group, '<circle class="dot" cx="13" cy="6" r="4.5"/>', i) for i, group in enumerate(groups)]
+    swatches = [
+        Swatch(group, '<circle class="dot" cx="13" cy="6" r="4.5"/>', i) for i, group in enumerate(groups) if group in there
+    ]
     if any(call.budget is not None for call in calls):
         swatches.append(Swatch("budget", '<line class="budget" x2="26" y1="6" y2="6"/>'))
     if not all(call.met for call in calls):
