@@ -9,7 +9,7 @@ from typing import TypeAlias
 from cloud_bridge.client.connection import Connection
 from cloud_bridge.client.slot import Slot
 from cloud_bridge.client.transfer import Transfer
-from edge_runtime.errors import CancelledError, EdgeError, LateError, ProtocolError, RemoteError
+from edge_runtime.errors import CancelledError, EdgeError, LateError, ProtocolError, RefusedError, RemoteError
 from edge_runtime.remote import Reply
 
 Work: TypeAlias = "Callable[[Connection, Transfer], Reply]"
@@ -35,9 +35,9 @@ class HttpCall:
             if self.transfer.left() <= 0:
                 raise LateError(f"the deadline passed before a connection to {self._name} was free")  # noqa: TRY301
             reply = work(connection, self.transfer)
-            if self.transfer.over:
-                raise LateError(f"the answer from {self._name} came after the deadline")  # noqa: TRY301
-            self._settle(reply)
+            self._settle(self._late() if self.transfer.over else reply)
+        except RefusedError as error:  # to a body that the deadline has cut short, too
+            self._settle(self._late() if self.transfer.over else error)
         except EdgeError as error:
             self._settle(error)
         except Exception as error:  # noqa: BLE001 - a defect must end this one call, not leave its caller waiting
@@ -71,6 +71,9 @@ class HttpCall:
         """End its connection, and with it the call. Whoever runs it is free at once."""
         self.cancel()
         self.transfer.sever()
+
+    def _late(self) -> LateError:
+        return LateError(f"the answer from {self._name} came after the deadline")
 
     def _settle(self, outcome: Reply | EdgeError) -> bool:
         """Make this the outcome, unless there is one."""
