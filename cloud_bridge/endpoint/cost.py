@@ -7,6 +7,9 @@ import msgspec
 FADING = 0.98
 """What a run still counts when another one came: the line follows the last fifty."""
 
+REACH = 4
+"""How many times the rows of the largest run the line reaches."""
+
 CAREFUL = 3.0
 """How many times the usual deviation from the line a run may take and still be in time."""
 
@@ -19,13 +22,16 @@ class Cost(msgspec.Struct):
     squares: float = 0.0
     seconds: float = 0.0
     products: float = 0.0
+    most: int = 0
+    """Rows of the largest run."""
     deviation: float = 0.0
     """Of a run from the line, as a share of it: a running mean."""
 
     def of(self, rows: int) -> float:
-        """Seconds that a run of so many rows takes mostly; 0 before the first one."""
+        """Seconds that a run of so many rows takes mostly; 0 before the first one. Of many more rows than ever ran nothing
+        is known: they are taken to cost as much as the most that can be told of."""
         a, b = self._line()
-        return a * rows + b
+        return a * min(rows, REACH * self.most) + b
 
     def safe(self, rows: int) -> float:
         """Seconds that hardly any run of so many rows exceeds."""
@@ -37,6 +43,7 @@ class Cost(msgspec.Struct):
             told = self.of(rows)
             off = min(1.0, abs(seconds - told) / max(told, 1e-9))
             self.deviation += (off - self.deviation) * (1.0 - FADING) * 5.0
+        self.most = max(self.most, rows)
         self.count = FADING * self.count + 1.0
         self.rows = FADING * self.rows + rows
         self.squares = FADING * self.squares + rows * rows

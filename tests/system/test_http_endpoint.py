@@ -291,6 +291,7 @@ class Watched(Service):
         super().__init__(
             store,
             workers=1,
+            rows=1,
             opener=lambda bundle: Loaded(bundle, Candidate(bundle.manifest.variants[0], HERE), session, ""),
         )
         self.futures: list[Future[Answer]] = []

@@ -39,6 +39,7 @@ def test_a_line_is_learnt() -> None:
     cost.observe(6, 0.08)
     assert abs(cost.of(4) - 0.06) < 1e-9
     assert cost.safe(4) > cost.of(4)
+    assert cost.of(1 << 20) == cost.of(24)
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(1e-5, 10.0)), min_size=1, max_size=40))
