@@ -16,6 +16,9 @@ import httpcore
 
 from cloud_bridge.client.transfer import LINGER, Transfer
 
+_LONGEST = 1e6
+"""Seconds that a socket can be told to wait: a deadline may be infinite."""
+
 UNSENT = 32 << 10
 """Bytes that may wait in the kernel, at most: what a cancelled call can still put on the wire."""
 
@@ -79,7 +82,7 @@ class Link(httpcore.NetworkBackend):
         if left <= 0:
             self.transfer.sever()
             raise late("the deadline has passed")
-        return left
+        return min(left, _LONGEST)
 
 
 class _Stream(httpcore.NetworkStream):

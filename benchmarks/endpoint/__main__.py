@@ -1,0 +1,195 @@
+"""What the endpoint makes of the engine that it runs: MiniLM (int8, 32 tokens) over HTTP, one client and sixteen, beside
+the same engine alone; what a round trip takes; and three times more calls than it can answer, each with a budget of 200 ms.
+
+The engine alone, and the endpoint with one client and with sixteen, take turns; the ratios are of each turn's figures.
+Clients, endpoint and engine share this machine's processors.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+import numpy as np
+
+from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
+from benchmarks.endpoint.load import Loaded, load
+from benchmarks.endpoint.minilm import rows_of, sentences
+from benchmarks.tiny import SHAPE, tiny_bundle
+from cloud_bridge.client import connect
+from cloud_bridge.protocol import oip
+from edge_runtime.bundles.store import Store
+from edge_runtime.remote import Call
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+CLIENTS = 16
+BUDGET = 0.2
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One turn's figures: rows a second, and seconds."""
+
+    alone: dict[int, float]
+    """Rows of a run -> rows a second."""
+    run: float
+    """Median seconds of a run of one row."""
+    one: float
+    """Rows a second, one client."""
+    answer: float
+    """Median seconds of its answers."""
+    many: float
+    """Rows a second, sixteen clients."""
+
+    @property
+    def best(self) -> float:
+        """Rows a second of the engine's best batch."""
+        return max(self.alone.values())
+
+
+class Overload(msgspec.Struct, frozen=True):
+    """Three times more calls than can be answered."""
+
+    offered: float
+    """Calls a second."""
+    capacity: float
+    """Answers a second with sixteen clients and no budget."""
+    within: float
+    """Answers a second inside their budgets."""
+    refused: tuple[float, ...]
+    """Seconds that refusals took."""
+    late: int
+    """Answers that came after their budgets."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The raw values."""
+
+    turns: tuple[Turn, ...]
+    round_trips: tuple[float, ...]
+    overload: Overload
+
+
+def run(options: Options) -> Outcome:
+    """All of it, the parts that are compared in turns."""
+    turns, seconds = (2, 1.0) if options.quick else (5, 4.0)
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
+        bundle = rows_of(options.store, where / "minilm")
+        store = Store(where / "store", create=True)
+        store.install(bundle.folder)
+        store.install(tiny_bundle(where / "tiny").folder)
+        with _served(store.path) as url, _alone(bundle.folder) as alone:
+            found = []
+            for number in range(turns):
+                options.progress(number, turns + 2)
+                found.append(_turn(url, alone, where, seconds))
+            options.progress(turns, turns + 2)
+            trips = _round_trips(url, 300 if options.quick else 3000)
+            options.progress(turns + 1, turns + 2)
+            overload = _overload(url, where, float(np.median([turn.many for turn in found])), 3 * seconds)
+    result = Found(tuple(found), tuple(trips), overload)
+    return Outcome(_bars(result), _rows(result), result)
+
+
+def _turn(url: str, alone: subprocess.Popen[str], where: Path, seconds: float) -> Turn:
+    target = f"{url}/v2/models/minilm/infer"
+    message = oip.encode_request(Call("minilm", sentences(1)))
+    figures = {rows: _ask(alone, rows, seconds / len(BATCHES)) for rows in BATCHES}
+    one = load(target, message, where, clients=1, seconds=seconds)
+    many = load(target, message, where, clients=CLIENTS, seconds=seconds)
+    rates = {rows: rate for rows, (rate, _) in figures.items()}
+    return Turn(rates, figures[1][1], one.rate(), float(np.median(one.of(200))), many.rate())
+
+
+def _ask(alone: subprocess.Popen[str], rows: int, seconds: float) -> tuple[float, float]:
+    assert alone.stdin is not None  # noqa: S101
+    assert alone.stdout is not None  # noqa: S101
+    alone.stdin.write(f"{rows} {seconds}\n")
+    alone.stdin.flush()
+    rate, median = map(float, alone.stdout.readline().split())
+    return rate, median
+
+
+def _round_trips(url: str, count: int) -> list[float]:
+    """Of the smallest model, with our client."""
+    remote = connect(url)
+    call = Call("tiny", {"x": np.zeros(SHAPE, np.float32)})
+    took = []
+    for _ in range(count):
+        start = perf_counter()
+        remote.send(call, deadline=float("inf")).result(10.0)
+        took.append(perf_counter() - start)
+    remote.close()
+    return took
+
+
+def _overload(url: str, where: Path, capacity: float, seconds: float) -> Overload:
+    message = oip.encode_request(Call("minilm", sentences(1)), budget=BUDGET)
+    offered = 3 * capacity
+    clients = 64  # hey waits for an answer before it sends again: so many are never all waiting
+    found: Loaded = load(
+        f"{url}/v2/models/minilm/infer", message, where, clients=clients, seconds=seconds, rate=offered
+    )  # fmt: skip
+    late = sum(t > BUDGET for t in found.of(200))
+    return Overload(
+        len(found.seconds) / found.wall, capacity, found.rate(BUDGET), tuple(found.of(429, 503, 504)), late
+    )  # fmt: skip
+
+
+def _bars(found: Found) -> list[Bar]:
+    over = found.overload
+    refused = 1e3 * float(np.quantile(over.refused, 0.99)) if over.refused else float("nan")
+    return [
+        at_least("sixteen clients over the engine's best batch", _median(t.many / t.best for t in found.turns), "x", 0.90),
+        at_most("one client over a run of the engine", 1e3 * _median(t.answer - t.run for t in found.turns), "ms", 1.0),
+        at_most("round trip of the smallest model", 1e3 * float(np.median(found.round_trips)), "ms", 0.4),
+        at_least("overload: answers inside their budgets over capacity", over.within / over.capacity, "x", 0.9),
+        at_most("overload: a refusal takes (p99)", refused, "ms", 10.0),
+        at_most("overload: answers after their budgets", float(over.late), "", 0.0),
+    ]
+
+
+def _rows(found: Found) -> list[str]:
+    turns, over = found.turns, found.overload
+    alone = ", ".join(f"{rows}: {_median(t.alone[rows] for t in turns):.0f}" for rows in BATCHES)
+    return [
+        f"the engine alone, rows a second by rows a run: {alone}",
+        f"one client {_median(t.one for t in turns):.0f}/s, sixteen {_median(t.many for t in turns):.0f}/s",
+        f"overload: {over.offered:.0f}/s offered, {over.within:.0f}/s inside their budgets, {len(over.refused)} refused",
+    ]
+
+
+def _median(values: Iterator[float] | Sequence[float]) -> float:
+    return float(np.median(list(values)))
+
+
+@contextmanager
+def _served(store: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", "127.0.0.1:0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        assert process.stdout is not None  # noqa: S101
+        yield msgspec.json.decode(process.stdout.readline())["http"]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
+def _alone(bundle: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "benchmarks.endpoint.alone", str(bundle)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+if __name__ == "__main__":
+    main("endpoint", __doc__, run)
