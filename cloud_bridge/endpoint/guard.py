@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LEAVING = "edge_runtime.leaving"
+"""In a request's scope: what is to be called when its client leaves."""
 
 MAX_BESIDE = 64 << 10
 """Bytes of a request beside its body: the head, the sizes of chunks, the trailer. Each byte of body allows one more."""
@@ -22,10 +26,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         super().connection_made(transport)
         self._beside = 0
+        self._leaving: set[Callable[[], object]] = set()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._too_slow.cancel()
+        for leave in tuple(self._leaving):
+            leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -45,6 +52,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._too_slow.cancel()
         super().on_headers_complete()
+        self.scope[LEAVING] = self._leaving  # type: ignore[literal-required]  # the application runs later
 
     def on_body(self, body: bytes) -> None:
         self._beside -= 2 * len(body)  # its own bytes, and as many again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.service import SERVER, Answer, Service
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
@@ -80,17 +81,18 @@ class _Face:
         self, request: Request, message: Message, received: float, came: dict[str, str]
     ) -> Response:  # fmt: skip
         future = self._service.submit(*_target(request), message, received=received)
-        gone = asyncio.ensure_future(request.receive())  # the body was read: what comes now is the disconnect
-        answer = asyncio.wrap_future(future)
-        try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            if not answer.done():
-                answer.cancel()  # and with it the call, if its turn has not come
-        if answer.cancelled():
-            raise RefusedError("the call was dropped: its client left, or the endpoint is stopping", status=503)
-        given: Answer = answer.result()
+        if not future.done():
+            leaving: set[Callable[[], object]] = request.scope[LEAVING]
+            leaving.add(future.cancel)  # and with it the call, if its turn has not come
+            try:
+                await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                raise RefusedError(
+                    "the call was dropped: its client left, or the endpoint is stopping", status=503
+                ) from None
+            finally:
+                leaving.discard(future.cancel)
+        given: Answer = future.result()
         return _response(given.status, given.message, came)
 
     @asynccontextmanager

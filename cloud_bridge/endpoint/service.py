@@ -34,6 +34,9 @@ PLATFORM = "edge_runtime"
 HELD = 512 << 20
 """Bytes that all requests may hold in memory, from their first byte to their answer."""
 
+AT_ONCE = 0.0005
+"""Seconds of a run that is done on the thread that brings the call, if nothing runs: to wake another one takes as long."""
+
 QUICK = 64 << 10
 """Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
 
@@ -192,13 +195,20 @@ class Service:
             _settle(call.future, _defect(call.name))
 
     def _offer(self, work: Work, job: _Job) -> None:
+        batch: Sequence[Work] = ()
         with self._changed:
             if self._closed:
                 raise _shutting_down()
+            at_once = not self._jobs and 0.0 < self._scheduler.cost(work.group).safe(work.rows) <= AT_ONCE
             offer = self._scheduler.offer(work, monotonic())
-            if offer.accepted:
+            if offer.accepted and at_once:
+                batch, _ = self._scheduler.next(monotonic())
+            if offer.accepted and not batch:
                 self._jobs[work] = job
                 self._changed.notify()
+        if batch:
+            self._run(batch, [job] if job.call.future.set_running_or_notify_cancel() else [])
+            return
         if not offer.accepted:
             told = (
                 f"its answer would take {offer.done * 1e3:.0f} ms, {offer.wait * 1e3:.0f} ms of it waiting: past its budget"
@@ -244,7 +254,8 @@ class Service:
             failed = len(jobs) < len(batch) or any(isinstance(outcome, EdgeError) for outcome in outcomes)
             with self._changed:
                 self._scheduler.ended(batch, ended - started, failed=failed)
-                self._changed.notify_all()
+                if self._jobs or self._closed:  # else nobody has to wake
+                    self._changed.notify_all()
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.call.future.set_result(_answer(job, outcome, ended))
 

@@ -22,6 +22,7 @@ class Installed:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._states: dict[str, tuple[tuple[int, int, int], State]] = {}
         if not self.path.is_dir():
             raise BundleError(f"there is no store at {self.path}; make one with Store(path, create=True)")
 
@@ -57,7 +58,18 @@ class Installed:
         return bundle
 
     def _state(self, name: str) -> State:
-        file = self.path / check_name(name) / STATE
+        file = f"{self.path}/{check_name(name)}/{STATE}"
+        try:
+            found = os.stat(file)
+        except OSError:
+            return self._read_state(Path(file))
+        # It is only ever replaced, by another file: whoever asks before each call need not read it each time.
+        key = found.st_ino, found.st_mtime_ns, found.st_size
+        if (kept := self._states.get(name)) is None or kept[0] != key:
+            kept = self._states[name] = key, self._read_state(Path(file))
+        return kept[1]
+
+    def _read_state(self, file: Path) -> State:
         with disk(f"cannot read {file}"):
             try:
                 return msgspec.json.decode(file.read_bytes(), type=State)
