@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
-from benchmarks.endpoint.load import Loaded, load
+from benchmarks.endpoint.load import closed, opened
 from benchmarks.endpoint.minilm import rows_of, sentences
 from benchmarks.tiny import SHAPE, tiny_bundle
 from cloud_bridge.client import connect
@@ -92,7 +92,7 @@ def run(options: Options) -> Outcome:
             options.progress(turns, turns + 2)
             trips = _round_trips(url, 300 if options.quick else 3000)
             options.progress(turns + 1, turns + 2)
-            overload = _overload(url, where, float(np.median([turn.many for turn in found])), 3 * seconds)
+            overload = _overload(url, float(np.median([turn.many for turn in found])), 3 * seconds)
     result = Found(tuple(found), tuple(trips), overload)
     return Outcome(_bars(result), _rows(result), result)
 
@@ -101,8 +101,8 @@ def _turn(url: str, alone: subprocess.Popen[str], where: Path, seconds: float) -
     target = f"{url}/v2/models/minilm/infer"
     message = oip.encode_request(Call("minilm", sentences(1)))
     figures = {rows: _ask(alone, rows, seconds / len(BATCHES)) for rows in BATCHES}
-    one = load(target, message, where, clients=1, seconds=seconds)
-    many = load(target, message, where, clients=CLIENTS, seconds=seconds)
+    one = closed(target, message, where, clients=1, seconds=seconds)
+    many = closed(target, message, where, clients=CLIENTS, seconds=seconds)
     rates = {rows: rate for rows, (rate, _) in figures.items()}
     return Turn(rates, figures[1][1], one.rate(), float(np.median(one.of(200))), many.rate())
 
@@ -129,13 +129,10 @@ def _round_trips(url: str, count: int) -> list[float]:
     return took
 
 
-def _overload(url: str, where: Path, capacity: float, seconds: float) -> Overload:
+def _overload(url: str, capacity: float, seconds: float) -> Overload:
     message = oip.encode_request(Call("minilm", sentences(1)), budget=BUDGET)
     offered = 3 * capacity
-    clients = 64  # hey waits for an answer before it sends again: so many are never all waiting
-    found: Loaded = load(
-        f"{url}/v2/models/minilm/infer", message, where, clients=clients, seconds=seconds, rate=offered
-    )  # fmt: skip
+    found = opened(f"{url}/v2/models/minilm/infer", message, rate=offered, seconds=seconds)
     late = sum(t > BUDGET for t in found.of(200))
     return Overload(
         len(found.seconds) / found.wall, capacity, found.rate(BUDGET), tuple(found.of(429, 503, 504)), late

@@ -3,7 +3,10 @@ the order and together as the scheduler says."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +36,12 @@ PLATFORM = "edge_runtime"
 
 HELD = 512 << 20
 """Bytes that all requests may hold in memory, from their first byte to their answer."""
+
+NICE = 5
+"""By how much threads that run models give way."""
+
+SPARE, SPARE_SHARE = 0.01, 0.1
+"""Seconds of a call's budget, and the most of it, that are kept for the answer's way back."""
 
 AT_ONCE = 0.0005
 """Seconds of a run that is done on the thread that brings the call, if nothing runs: to wake another one takes as long."""
@@ -101,7 +110,7 @@ class Service:
         self._models = Models(store, opener, models, join=rows > 1)
         self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
         self._scheduler = Scheduler(workers)
         self._jobs: dict[Work, _Job] = {}
         self._changed = threading.Condition()  # guards the scheduler and the jobs
@@ -134,7 +143,7 @@ class Service:
 
     def open(self, model: str, version: str | None = None) -> None:
         """Open a model now, rather than at its first call. Raises NotInstalledError or a BackendError."""
-        self._models.open(model, version)
+        self._readers.submit(self._models.open, model, version).result()
 
     def preload(self) -> tuple[str, ...]:
         """Open the active version of every model. Returns their names."""
@@ -187,7 +196,7 @@ class Service:
             _check_time(deadline)
             group, rows = model.group(request.inputs)
             most = self._rows if model.joinable else 1
-            work = Work(group, rows, most, NEVER if deadline is None else deadline)
+            work = Work(group, rows, most, NEVER if deadline is None else deadline - _spare(request.budget))
             self._offer(work, _Job(call, model, request))
         except EdgeError as error:
             _settle(call.future, error)
@@ -229,6 +238,7 @@ class Service:
 
     def _serve(self) -> None:
         """A worker's life: batches, one after another."""
+        _step_back()
         while True:
             with self._changed:
                 batch, late = self._scheduler.next(monotonic())
@@ -303,10 +313,21 @@ def _answer(job: _Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
         return Answer(*oip.encode_error(error))
 
 
+def _step_back() -> None:
+    """Let this thread, and those that an engine starts from it, make way for those that take calls and refuse them."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
 def _check_time(deadline: float | None) -> None:
     late = 0.0 if deadline is None else monotonic() - deadline
     if deadline is not None and late >= 0:
         raise LateError(f"the call's budget ended {late * 1e3:.0f} ms ago: it was not run")
+
+
+def _spare(budget: float | None) -> float:
+    return 0.0 if budget is None else min(SPARE, SPARE_SHARE * budget)
 
 
 def _settle(future: Future[Answer], error: EdgeError) -> None:

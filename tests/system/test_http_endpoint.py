@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
+from cloud_bridge.endpoint.guard import GuardedProtocol
 from cloud_bridge.endpoint.http import app
 from cloud_bridge.endpoint.serve import listen, serve
 from cloud_bridge.endpoint.service import Answer, Service
@@ -246,7 +247,7 @@ def test_room_for_bodies(store: Path) -> None:
     """When bodies that are arriving hold all the room, one more is refused with 503; one that goes makes room."""
     service = Service(Store(store), held=1000)
     with listen("127.0.0.1:0") as listener:
-        server = uvicorn.Server(uvicorn.Config(app(service), lifespan="off", log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app(service), http=GuardedProtocol, lifespan="off", log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
 
@@ -306,7 +307,7 @@ def test_client_that_leaves_makes_room(store: Path) -> None:
     session = GatedSession()
     service = Watched(Store(store), session)
     with listen("127.0.0.1:0") as listener:
-        server = uvicorn.Server(uvicorn.Config(app(service), lifespan="off", log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app(service), http=GuardedProtocol, lifespan="off", log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         request = f"POST {INFER} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(GOOD)}\r\n\r\n".encode() + GOOD
