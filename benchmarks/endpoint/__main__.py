@@ -88,7 +88,7 @@ def run(options: Options) -> Outcome:
             found = []
             for number in range(turns):
                 options.progress(number, turns + 2)
-                found.append(_turn(url, alone, where, seconds))
+                found.append(_turn(url, alone, seconds))
             options.progress(turns, turns + 2)
             trips = _round_trips(url, 300 if options.quick else 3000)
             options.progress(turns + 1, turns + 2)
@@ -97,12 +97,12 @@ def run(options: Options) -> Outcome:
     return Outcome(_bars(result), _rows(result), result)
 
 
-def _turn(url: str, alone: subprocess.Popen[str], where: Path, seconds: float) -> Turn:
+def _turn(url: str, alone: subprocess.Popen[str], seconds: float) -> Turn:
     target = f"{url}/v2/models/minilm/infer"
     message = oip.encode_request(Call("minilm", sentences(1)))
     figures = {rows: _ask(alone, rows, seconds / len(BATCHES)) for rows in BATCHES}
-    one = closed(target, message, where, clients=1, seconds=seconds)
-    many = closed(target, message, where, clients=CLIENTS, seconds=seconds)
+    one = closed(target, message, clients=1, seconds=seconds)
+    many = closed(target, message, clients=CLIENTS, seconds=seconds)
     rates = {rows: rate for rows, (rate, _) in figures.items()}
     return Turn(rates, figures[1][1], one.rate(), float(np.median(one.of(200))), many.rate())
 
