@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_bridge.endpoint.guard import LEAVING
-from cloud_bridge.endpoint.service import SERVER, Answer, Service
+from cloud_bridge.endpoint.jobs import Answer
+from cloud_bridge.endpoint.service import SERVER, Service
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
 from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError

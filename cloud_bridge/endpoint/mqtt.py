@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from cloud_bridge.endpoint.service import Answer, Service
+from cloud_bridge.endpoint.jobs import Answer
+from cloud_bridge.endpoint.service import Service
 from cloud_bridge.letter import MODEL_VERSION, STATUS, Incoming, Letter, Received, correlation_of, new_id, read, shorten
 from cloud_bridge.mqtt import Link
 from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, Message, remaining

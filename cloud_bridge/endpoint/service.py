@@ -4,7 +4,6 @@ the order and together as the scheduler says."""
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 import threading
@@ -14,11 +13,9 @@ from functools import partial
 from importlib import metadata
 from time import monotonic
 
-import msgspec
-
-from cloud_bridge.endpoint.models import Model, Models
+from cloud_bridge.endpoint.jobs import Answer, Call, Job, answer_of, check_time, defect, outputs_of, settle, spare
+from cloud_bridge.endpoint.models import Models
 from cloud_bridge.endpoint.room import Room
-from cloud_bridge.endpoint.rows import join, split
 from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
@@ -40,45 +37,11 @@ HELD = 512 << 20
 NICE = 5
 """By how much threads that run models give way."""
 
-SPARE, SPARE_SHARE = 0.01, 0.1
-"""Seconds of a call's budget, and the most of it, that are kept for the answer's way back."""
-
 AT_ONCE = 0.0005
 """Seconds of a run that is done on the thread that brings the call, if nothing runs: to wake another one takes as long."""
 
 QUICK = 64 << 10
 """Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
-
-_log = logging.getLogger(__name__)
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What goes back: an HTTP status (over MQTT a user property), and the message."""
-
-    status: int
-    message: Message
-
-
-class _Call(msgspec.Struct, frozen=True, eq=False):
-    """A request that has come."""
-
-    name: str
-    version: str | None
-    message: Message
-    received: float
-    """When its first byte was here: its budget counts from then."""
-    complete: float
-    """When all of it was here."""
-    deadline: float | None
-    future: Future[Answer]
-
-
-class _Job(msgspec.Struct, frozen=True, eq=False):
-    """A call that has been read, and waits for its turn."""
-
-    call: _Call
-    model: Model
-    request: oip.InferRequest
 
 
 class Service:
@@ -112,7 +75,7 @@ class Service:
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
         self._scheduler = Scheduler(workers)
-        self._jobs: dict[Work, _Job] = {}
+        self._jobs: dict[Work, Job] = {}
         self._changed = threading.Condition()  # guards the scheduler and the jobs
         self._closed = False
         self._workers = [threading.Thread(target=self._serve, name=f"endpoint-{n}", daemon=True) for n in range(workers)]
@@ -129,11 +92,11 @@ class Service:
         try:
             budget = remaining(message)
             deadline = None if budget is None else received + budget
-            _check_time(deadline)
-            call = _Call(model, version, message, received, monotonic(), deadline, future)
+            check_time(deadline)
+            call = Call(model, version, message, received, monotonic(), deadline, future)
             self._admit(call)
         except EdgeError as error:
-            _settle(future, error)
+            settle(future, error)
         return future
 
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
@@ -166,7 +129,7 @@ class Service:
             worker.join()
         self._models.close()
 
-    def _admit(self, call: _Call) -> None:
+    def _admit(self, call: Call) -> None:
         """Read the call now if that is quick, else on another thread. Raises an EdgeError."""
         if not self._places.acquire(blocking=False):
             with self._changed:
@@ -181,7 +144,7 @@ class Service:
         except RuntimeError:  # the only one that submit raises: it is shut down
             raise _shutting_down() from None
 
-    def _read(self, call: _Call) -> None:
+    def _read(self, call: Call) -> None:
         """Open the model, read the request, and let it wait for its turn."""
         if call.future.cancelled():
             call.future.set_running_or_notify_cancel()
@@ -193,17 +156,17 @@ class Service:
             oip.check_outputs(request, model.outputs)
             # Once more: the budget may stand in the body only, and opening a model takes its time.
             deadline = None if request.budget is None else call.received + request.budget
-            _check_time(deadline)
+            check_time(deadline)
             group, rows = model.group(request.inputs)
             most = self._rows if model.joinable else 1
-            work = Work(group, rows, most, NEVER if deadline is None else deadline - _spare(request.budget))
-            self._offer(work, _Job(call, model, request))
+            work = Work(group, rows, most, NEVER if deadline is None else deadline - spare(request.budget))
+            self._offer(work, Job(call, model, request))
         except EdgeError as error:
-            _settle(call.future, error)
+            settle(call.future, error)
         except Exception:  # noqa: BLE001 - a defect here is one caller's 500 and a line in the log
-            _settle(call.future, _defect(call.name))
+            settle(call.future, defect(call.name))
 
-    def _offer(self, work: Work, job: _Job) -> None:
+    def _offer(self, work: Work, job: Job) -> None:
         batch: Sequence[Work] = ()
         with self._changed:
             if self._closed:
@@ -250,15 +213,15 @@ class Service:
                 jobs = [self._jobs.pop(work) for work in batch]
                 missed = [self._jobs.pop(work) for work in late]
             for job in missed:
-                _settle(job.call.future, LateError("the call's budget would have ended before its answer: it was not run"))
+                settle(job.call.future, LateError("the call's budget would have ended before its answer: it was not run"))
             if batch:
                 self._run(batch, [job for job in jobs if job.call.future.set_running_or_notify_cancel()])
 
-    def _run(self, batch: Sequence[Work], jobs: Sequence[_Job]) -> None:
+    def _run(self, batch: Sequence[Work], jobs: Sequence[Job]) -> None:
         started = monotonic()
         outcomes: Sequence[Tensors | EdgeError] = ()
         try:
-            outcomes = _outputs(jobs)
+            outcomes = outputs_of(jobs)
         finally:
             ended = monotonic()
             failed = len(jobs) < len(batch) or any(isinstance(outcome, EdgeError) for outcome in outcomes)
@@ -267,7 +230,7 @@ class Service:
                 if self._jobs or self._closed:  # else nobody has to wake
                     self._changed.notify_all()
         for job, outcome in zip(jobs, outcomes, strict=True):
-            job.call.future.set_result(_answer(job, outcome, ended))
+            job.call.future.set_result(answer_of(job, outcome, ended))
 
 
 def _is_quick(message: Message) -> bool:
@@ -276,69 +239,11 @@ def _is_quick(message: Message) -> bool:
     return CONTENT_ENCODING not in message.headers and length.isdecimal() and int(length[:18]) <= QUICK
 
 
-def _outputs(jobs: Sequence[_Job]) -> list[Tensors | EdgeError]:
-    """What became of each: run together; where that fails, each by itself, for it may be the fault of one."""
-    if not jobs:
-        return []
-    try:
-        outputs = jobs[0].model.loaded.session.run(join([job.request.inputs for job in jobs]))
-        rows = [next(iter(job.request.inputs.values())).shape[0] for job in jobs] if len(jobs) > 1 else [1]
-        return list(split(outputs, rows))
-    except EdgeError as error:
-        if len(jobs) == 1:
-            return [error]
-    except Exception:  # noqa: BLE001 - a defect is its callers' 500 and a line in the log, not a dead worker
-        if len(jobs) == 1:
-            return [_defect(jobs[0].call.name)]
-    return [_outputs([job])[0] for job in jobs]
-
-
-def _answer(job: _Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
-    if isinstance(outcome, EdgeError):
-        return Answer(*oip.encode_error(outcome))
-    loaded = job.model.loaded
-    device = loaded.session.device
-    response = oip.InferResponse(
-        job.call.name,
-        outcome,
-        version=loaded.bundle.manifest.version,
-        engine=device.engine,
-        device=device.name,
-        variant=loaded.candidate.variant.name,
-        seconds=ended - job.call.complete,
-    )
-    try:
-        return Answer(200, oip.encode_response(response, job.request))
-    except EdgeError as error:
-        return Answer(*oip.encode_error(error))
-
-
 def _step_back() -> None:
     """Let this thread, and those that an engine starts from it, make way for those that take calls and refuse them."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-
-
-def _check_time(deadline: float | None) -> None:
-    late = 0.0 if deadline is None else monotonic() - deadline
-    if deadline is not None and late >= 0:
-        raise LateError(f"the call's budget ended {late * 1e3:.0f} ms ago: it was not run")
-
-
-def _spare(budget: float | None) -> float:
-    return 0.0 if budget is None else min(SPARE, SPARE_SHARE * budget)
-
-
-def _settle(future: Future[Answer], error: EdgeError) -> None:
-    """An error is the call's answer, unless it was cancelled."""
-    if future.set_running_or_notify_cancel():
-        future.set_result(Answer(*oip.encode_error(error)))
-
-
-def _defect(name: str) -> RefusedError:
-    _log.exception("a call of %s failed in an unforeseen way", name)
-    return RefusedError("an internal error: see the endpoint's log", status=500)
 
 
 def _shutting_down() -> RefusedError:

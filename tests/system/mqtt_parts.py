@@ -26,8 +26,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from cloud_bridge import broker
+from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.room import Room
-from cloud_bridge.endpoint.service import Answer
 from cloud_bridge.protocol.message import Message
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Variant, encode
 from edge_runtime.bundles.store import Store

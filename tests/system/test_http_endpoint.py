@@ -22,8 +22,9 @@ import uvicorn
 
 from cloud_bridge.endpoint.guard import GuardedProtocol
 from cloud_bridge.endpoint.http import app
+from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.serve import listen, serve
-from cloud_bridge.endpoint.service import Answer, Service
+from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol.message import Message
 from edge_runtime.bundles.store import Store
 from edge_runtime.engines import Candidate, Loaded

@@ -15,8 +15,9 @@ import pytest
 
 from cloud_bridge import broker
 from cloud_bridge.client.mqtt import MqttRemote
+from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.mqtt import Worker
-from cloud_bridge.endpoint.service import Answer, Service
+from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol.message import Message
 from cloud_bridge.protocol.oip import InferRequest, InferResponse, encode_request, encode_response
 from edge_runtime.bundles.store import Store

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud_bridge.endpoint.service import Answer, Service
+from cloud_bridge.endpoint.jobs import Answer
+from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Message
 from edge_runtime.bundles.store import Bundle, Store

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.rows import joinable, split
-from cloud_bridge.endpoint.service import Answer, Service
+from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Message
 from edge_runtime.bundles.store import Bundle, Store
@@ -190,6 +191,25 @@ def test_a_call_that_cannot_make_it_is_refused_at_the_door(start: Start) -> None
     assert answer.message.headers["retry-after"] == "1"
     assert running.result(AMPLE).status == 200
     assert session.runs == 2
+
+
+def test_a_quick_call_runs_on_the_thread_that_brings_it(start: Start) -> None:
+    """Once it is known to be quick, and only when nothing else runs."""
+    session = Counting()
+    service = start(session)
+    for _ in range(50):
+        submit(service, 1).result(AMPLE)
+    assert submit(service, 1).done()
+    session.gate.clear()
+    session.begun.clear()
+    running = threading.Thread(target=submit, args=(service, 1))
+    running.start()
+    assert session.begun.wait(AMPLE)
+    waiting = submit(service, 1)
+    assert not waiting.done()
+    session.gate.set()
+    running.join(AMPLE)
+    assert outputs(waiting) == [2]
 
 
 def test_many_at_once_and_some_that_leave(start: Start) -> None:

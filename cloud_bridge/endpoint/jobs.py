@@ -1,0 +1,109 @@
+"""One call on its way through the endpoint: as it comes, as it waits, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from time import monotonic
+
+import msgspec
+
+from cloud_bridge.endpoint.models import Model
+from cloud_bridge.endpoint.rows import join, split
+from cloud_bridge.protocol import oip
+from cloud_bridge.protocol.message import Message
+from edge_runtime.errors import EdgeError, LateError, RefusedError
+from edge_runtime.values import Tensors
+
+SPARE, SPARE_SHARE = 0.01, 0.1
+"""Seconds of a call's budget, and the most of it, that are kept for the answer's way back."""
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back: an HTTP status (over MQTT a user property), and the message."""
+
+    status: int
+    message: Message
+
+
+class Call(msgspec.Struct, frozen=True, eq=False):
+    """A request that has come."""
+
+    name: str
+    version: str | None
+    message: Message
+    received: float
+    """When its first byte was here: its budget counts from then."""
+    complete: float
+    """When all of it was here."""
+    deadline: float | None
+    future: Future[Answer]
+
+
+class Job(msgspec.Struct, frozen=True, eq=False):
+    """A call that has been read, and waits for its turn."""
+
+    call: Call
+    model: Model
+    request: oip.InferRequest
+
+
+def outputs_of(jobs: Sequence[Job]) -> list[Tensors | EdgeError]:
+    """What became of each: run together; where that fails, each by itself, for it may be the fault of one."""
+    if not jobs:
+        return []
+    try:
+        outputs = jobs[0].model.loaded.session.run(join([job.request.inputs for job in jobs]))
+        rows = [next(iter(job.request.inputs.values())).shape[0] for job in jobs] if len(jobs) > 1 else [1]
+        return list(split(outputs, rows))
+    except EdgeError as error:
+        if len(jobs) == 1:
+            return [error]
+    except Exception:  # noqa: BLE001 - a defect is its callers' 500 and a line in the log, not a dead worker
+        if len(jobs) == 1:
+            return [defect(jobs[0].call.name)]
+    return [outputs_of([job])[0] for job in jobs]
+
+
+def answer_of(job: Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
+    if isinstance(outcome, EdgeError):
+        return Answer(*oip.encode_error(outcome))
+    loaded = job.model.loaded
+    device = loaded.session.device
+    response = oip.InferResponse(
+        job.call.name,
+        outcome,
+        version=loaded.bundle.manifest.version,
+        engine=device.engine,
+        device=device.name,
+        variant=loaded.candidate.variant.name,
+        seconds=ended - job.call.complete,
+    )
+    try:
+        return Answer(200, oip.encode_response(response, job.request))
+    except EdgeError as error:
+        return Answer(*oip.encode_error(error))
+
+
+def check_time(deadline: float | None) -> None:
+    late = 0.0 if deadline is None else monotonic() - deadline
+    if deadline is not None and late >= 0:
+        raise LateError(f"the call's budget ended {late * 1e3:.0f} ms ago: it was not run")
+
+
+def spare(budget: float | None) -> float:
+    return 0.0 if budget is None else min(SPARE, SPARE_SHARE * budget)
+
+
+def settle(future: Future[Answer], error: EdgeError) -> None:
+    """An error is the call's answer, unless it was cancelled."""
+    if future.set_running_or_notify_cancel():
+        future.set_result(Answer(*oip.encode_error(error)))
+
+
+def defect(name: str) -> RefusedError:
+    _log.exception("a call of %s failed in an unforeseen way", name)
+    return RefusedError("an internal error: see the endpoint's log", status=500)
