@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -35,11 +36,14 @@ def app(service: Service) -> Starlette:
         Route("/v2/health/live", face.alive),
         Route("/v2/health/ready", face.alive),
         Route("/v2/health/probe", face.probe, methods=["POST"]),
+        Route("/v2/models/stats", face.statistics),
+        Route("/v2/repository/index", face.index, methods=["POST"]),
     ]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         routes += [
             Route(model, face.model),
             Route(f"{model}/ready", face.ready),
+            Route(f"{model}/stats", face.statistics),
             Route(f"{model}/infer", face.infer, methods=["POST"]),
         ]
     errors = {EdgeError: _edge_error, HTTPException: _http_error, Exception: _defect}
@@ -67,6 +71,18 @@ class _Face:
     async def model(self, request: Request) -> Response:
         found = await run_in_threadpool(self._service.metadata, *_target(request))
         return _response(200, oip.encode_metadata(found))
+
+    async def statistics(self, request: Request) -> Response:
+        model, version = request.path_params.get("model"), request.path_params.get("version")
+        if model is not None:
+            await run_in_threadpool(self._service.metadata, model, version)  # 404 for what is not here
+        return _json(self._service.statistics.document(model, version))
+
+    async def index(self, request: Request) -> Response:
+        async with self._body(request) as body:
+            wanted = oip.decode_index(bytes(body))
+        entries = await run_in_threadpool(self._service.index)
+        return _json([entry for entry in entries if not wanted or entry.state == "READY"])
 
     async def ready(self, request: Request) -> Response:
         await run_in_threadpool(self._service.open, *_target(request))
@@ -129,6 +145,10 @@ async def _read(request: Request, body: bytearray, service: Service) -> None:
 
 def _target(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
+
+
+def _json(document: object) -> Response:
+    return _response(200, Message(msgspec.json.encode(document), {"content-type": "application/json"}))
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from time import monotonic
 import msgspec
 
 from cloud_bridge.endpoint.models import Model
-from cloud_bridge.endpoint.rows import join, split
+from cloud_bridge.endpoint.rows import join, rows_of, split
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Message
 from edge_runtime.errors import EdgeError, LateError, RefusedError
@@ -57,8 +57,7 @@ def outputs_of(jobs: Sequence[Job]) -> list[Tensors | EdgeError]:
         return []
     try:
         outputs = jobs[0].model.loaded.session.run(join([job.request.inputs for job in jobs]))
-        rows = [next(iter(job.request.inputs.values())).shape[0] for job in jobs] if len(jobs) > 1 else [1]
-        return list(split(outputs, rows))
+        return list(split(outputs, [rows_of(job.request.inputs) for job in jobs] if len(jobs) > 1 else [1]))
     except EdgeError as error:
         if len(jobs) == 1:
             return [error]

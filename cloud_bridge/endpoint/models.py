@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 import msgspec
 
 from cloud_bridge.endpoint.rows import joinable
+from cloud_bridge.protocol.metadata import IndexEntry
 from edge_runtime.bundles.manifest import check_name, check_version
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded
@@ -64,6 +65,19 @@ class Models:
         """Raises NotInstalledError."""
         _named(name, version)
         return self.store.bundle(name, version)
+
+    def index(self) -> list[IndexEntry]:
+        """Every version of every model in the store, and whether it is open."""
+        with self._lock:
+            is_open = set(self._open)
+        entries = []
+        for name in self.store.names():
+            active = self.store.active(name)
+            for version in self.store.versions(name):
+                ready = (name, version) in is_open
+                why = "" if ready else "opened at its first call" if version == active else "not the active version"
+                entries.append(IndexEntry(name, version, "READY" if ready else "UNAVAILABLE", why))
+        return entries
 
     def close(self) -> None:
         """Free them all."""

@@ -16,7 +16,9 @@ from time import monotonic
 from cloud_bridge.endpoint.jobs import Answer, Call, Job, answer_of, check_time, defect, outputs_of, settle, spare
 from cloud_bridge.endpoint.models import Models
 from cloud_bridge.endpoint.room import Room
+from cloud_bridge.endpoint.rows import rows_of
 from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
+from cloud_bridge.endpoint.statistics import Statistics
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
 from edge_runtime.bundles.store import Bundle, Store
@@ -27,7 +29,7 @@ from edge_runtime.values import Tensors
 SERVER = oip.ServerMetadata(
     "edge-runtime",
     metadata.version("edge-runtime"),
-    (oip.BINARY_EXTENSION, oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION),
+    (oip.BINARY_EXTENSION, "statistics", "model_repository(index)", oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION),
 )
 PLATFORM = "edge_runtime"
 
@@ -74,6 +76,7 @@ class Service:
         self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
+        self.statistics = Statistics()
         self._scheduler = Scheduler(workers)
         self._jobs: dict[Work, Job] = {}
         self._changed = threading.Condition()  # guards the scheduler and the jobs
@@ -103,6 +106,10 @@ class Service:
         """What a model takes and gives. Raises NotInstalledError."""
         bundle = self._models.bundle(model, version)
         return oip.describe(model, self._models.store.versions(model), PLATFORM, bundle.manifest.signature)
+
+    def index(self) -> list[oip.IndexEntry]:
+        """Every version of every model in the store, and whether it is open."""
+        return self._models.index()
 
     def open(self, model: str, version: str | None = None) -> None:
         """Open a model now, rather than at its first call. Raises NotInstalledError or a BackendError."""
@@ -229,8 +236,22 @@ class Service:
                 self._scheduler.ended(batch, ended - started, failed=failed)
                 if self._jobs or self._closed:  # else nobody has to wake
                     self._changed.notify_all()
+        self._note(jobs, outcomes, started, ended)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.call.future.set_result(answer_of(job, outcome, ended))
+
+    def _note(
+        self, jobs: Sequence[Job], outcomes: Sequence[Tensors | EdgeError], started: float, ended: float
+    ) -> None:  # fmt: skip
+        if jobs:
+            self.statistics.ran(
+                jobs[0].call.name,
+                jobs[0].model.loaded.bundle.manifest.version,
+                rows=sum(rows_of(job.request.inputs) if job.model.joinable else 1 for job in jobs),
+                seconds=ended - started,
+                waited=[started - job.call.complete for job in jobs],
+                failed=sum(isinstance(outcome, EdgeError) for outcome in outcomes),
+            )
 
 
 def _is_quick(message: Message) -> bool:

@@ -39,6 +39,7 @@ from cloud_bridge.protocol.metadata import (
     BINARY_EXTENSION,
     CHUNKS_EXTENSION,
     PROBE_EXTENSION,
+    IndexEntry,
     ModelMetadata,
     ServerMetadata,
     TensorMetadata,
@@ -52,10 +53,27 @@ from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
 
 __all__ = [
-    "BINARY_EXTENSION", "CHUNKS_EXTENSION", "PROBE_EXTENSION", "InferRequest", "InferResponse", "ModelMetadata",
-    "RequestedOutput", "ServerMetadata", "TensorMetadata", "check_outputs", "decode_error", "decode_metadata",
-    "decode_reply", "decode_request", "describe", "encode_error",
-    "encode_metadata", "encode_request", "encode_response",
+    "BINARY_EXTENSION",
+    "CHUNKS_EXTENSION",
+    "PROBE_EXTENSION",
+    "IndexEntry",
+    "InferRequest",
+    "InferResponse",
+    "ModelMetadata",
+    "RequestedOutput",
+    "ServerMetadata",
+    "TensorMetadata",
+    "check_outputs",
+    "decode_error",
+    "decode_index",
+    "decode_metadata",
+    "decode_reply",
+    "decode_request",
+    "describe",
+    "encode_error",
+    "encode_metadata",
+    "encode_request",
+    "encode_response",
 ]  # fmt: skip
 
 
@@ -111,6 +129,10 @@ class _Request(msgspec.Struct):
     id: str | None = None
     parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
+
+
+class _Index(msgspec.Struct):
+    ready: bool = False
 
 
 class _Response(msgspec.Struct):
@@ -177,6 +199,11 @@ def check_outputs(request: InferRequest, names: Collection[str]) -> None:
     for output in request.outputs:
         if output.name not in names:
             raise InputError(f"there is no output {output.name!r}; the model has {', '.join(sorted(names))}")
+
+
+def decode_index(body: bytes) -> bool:
+    """Whether a request for the repository's index asks for those that are ready only. Raises ProtocolError."""
+    return read_json(memoryview(body), _Index).ready if body else False
 
 
 def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = "") -> Reply:

@@ -126,3 +126,31 @@ def test_timeout_is_the_budget(client: Any) -> None:
     with pytest.raises(InferenceServerException, match="budget") as caught:
         client.infer("double", [given("x", X, True)], timeout=1)
     assert caught.value.status() == "504"
+
+
+def test_statistics(client: Any) -> None:
+    """Calls are counted by model, with what they waited and what they took; a model that never ran has noughts."""
+    before = client.get_inference_statistics("double")["model_stats"][0]
+    for _ in range(3):
+        client.infer("double", [given("x", X, True)])
+    after = client.get_inference_statistics("double")["model_stats"][0]
+    assert (after["name"], after["version"]) == ("double", "1.0")
+    assert after["inference_stats"]["success"]["count"] == before["inference_stats"]["success"]["count"] + 3
+    assert after["inference_stats"]["compute_infer"]["ns"] > before["inference_stats"]["compute_infer"]["ns"]
+    assert after["last_inference"] > 0
+    assert (
+        sum(batch["batch_size"] * batch["compute_infer"]["count"] for batch in after["batch_stats"])
+        == (after["inference_count"])
+    )
+    everything = client.get_inference_statistics()["model_stats"]
+    assert after["name"] in {entry["name"] for entry in everything}
+    with pytest.raises(InferenceServerException, match="not installed"):
+        client.get_inference_statistics("nothing")
+
+
+def test_repository_index(client: Any) -> None:
+    """Every version in the store, and whether it is open."""
+    index = client.get_model_repository_index()
+    states = {(entry["name"], entry["version"]): entry["state"] for entry in index}
+    assert states["double", "1.0"] == "READY"
+    assert all(entry["reason"] for entry in index if entry["state"] == "UNAVAILABLE")
