@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.jobs import Answer
+from cloud_bridge.endpoint.metrics import CONTENT_TYPE
 from cloud_bridge.endpoint.service import SERVER, Service
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
@@ -37,6 +38,7 @@ def app(service: Service) -> Starlette:
         Route("/v2/health/ready", face.alive),
         Route("/v2/health/probe", face.probe, methods=["POST"]),
         Route("/v2/models/stats", face.statistics),
+        Route("/metrics", face.metrics),
         Route("/v2/repository/index", face.index, methods=["POST"]),
     ]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -77,6 +79,9 @@ class _Face:
         if model is not None:
             await run_in_threadpool(self._service.metadata, model, version)  # 404 for what is not here
         return _json(self._service.statistics.document(model, version))
+
+    async def metrics(self, request: Request) -> Response:
+        return _response(200, Message(self._service.metrics.text(), {"content-type": CONTENT_TYPE}))
 
     async def index(self, request: Request) -> Response:
         async with self._body(request) as body:

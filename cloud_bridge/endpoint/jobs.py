@@ -19,6 +19,9 @@ from edge_runtime.values import Tensors
 SPARE, SPARE_SHARE = 0.01, 0.1
 """Seconds of a call's budget, and the most of it, that are kept for the answer's way back."""
 
+PRIORITIES = 1000
+"""Those beyond are all the same."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +52,12 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     call: Call
     model: Model
     request: oip.InferRequest
+
+    @property
+    def which(self) -> tuple[str, str]:
+        """The model's name and version."""
+        manifest = self.model.loaded.bundle.manifest
+        return manifest.name, manifest.version
 
 
 def outputs_of(jobs: Sequence[Job]) -> list[Tensors | EdgeError]:
@@ -95,6 +104,11 @@ def check_time(deadline: float | None) -> None:
 
 def spare(budget: float | None) -> float:
     return 0.0 if budget is None else min(SPARE, SPARE_SHARE * budget)
+
+
+def rank(priority: int) -> int:
+    """The scheduler's priority, in which more is sooner, of the protocol's, in which 1 is first and 0 says nothing."""
+    return 0 if priority == 0 else max(1, PRIORITIES + 1 - priority)
 
 
 def settle(future: Future[Answer], error: EdgeError) -> None:

@@ -13,7 +13,8 @@ from functools import partial
 from importlib import metadata
 from time import monotonic
 
-from cloud_bridge.endpoint.jobs import Answer, Call, Job, answer_of, check_time, defect, outputs_of, settle, spare
+from cloud_bridge.endpoint.jobs import Answer, Call, Job, answer_of, check_time, defect, outputs_of, rank, settle, spare
+from cloud_bridge.endpoint.metrics import Metrics
 from cloud_bridge.endpoint.models import Models
 from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.rows import rows_of
@@ -41,6 +42,9 @@ NICE = 5
 
 AT_ONCE = 0.0005
 """Seconds of a run that is done on the thread that brings the call, if nothing runs: to wake another one takes as long."""
+
+CANCELLED = 499
+"""The status of a call that nobody waits for any more, for those who count."""
 
 QUICK = 64 << 10
 """Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
@@ -77,6 +81,7 @@ class Service:
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
         self.statistics = Statistics()
+        self.metrics = Metrics(lambda: len(self._scheduler), self._backlog)
         self._scheduler = Scheduler(workers)
         self._jobs: dict[Work, Job] = {}
         self._changed = threading.Condition()  # guards the scheduler and the jobs
@@ -92,6 +97,7 @@ class Service:
         The future gives an Answer and raises nothing; cancelling it before its turn comes drops the call.
         """
         future: Future[Answer] = Future()
+        future.add_done_callback(self._count)
         try:
             budget = remaining(message)
             deadline = None if budget is None else received + budget
@@ -139,9 +145,7 @@ class Service:
     def _admit(self, call: Call) -> None:
         """Read the call now if that is quick, else on another thread. Raises an EdgeError."""
         if not self._places.acquire(blocking=False):
-            with self._changed:
-                after = self._scheduler.backlog(monotonic())
-            raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=after)
+            raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=self._backlog())
         call.future.add_done_callback(lambda _: self._places.release())
         if _is_quick(call.message) and self._models.find(call.name, call.version) is not None:
             self._read(call)
@@ -166,7 +170,8 @@ class Service:
             check_time(deadline)
             group, rows = model.group(request.inputs)
             most = self._rows if model.joinable else 1
-            work = Work(group, rows, most, NEVER if deadline is None else deadline - spare(request.budget))
+            latest = NEVER if deadline is None else deadline - spare(request.budget)
+            work = Work(group, rows, most, latest, rank(request.priority))
             self._offer(work, Job(call, model, request))
         except EdgeError as error:
             settle(call.future, error)
@@ -194,6 +199,13 @@ class Service:
             )
             raise RefusedError(f"the call was not accepted: {told}", status=503, retry_after=offer.wait)
         job.call.future.add_done_callback(partial(self._left, work))
+
+    def _backlog(self) -> float:
+        with self._changed:
+            return self._scheduler.backlog(monotonic())
+
+    def _count(self, future: Future[Answer]) -> None:
+        self.metrics.ended(CANCELLED if future.cancelled() else future.result().status)
 
     def _left(self, work: Work, future: Future[Answer]) -> None:
         """A call has ended; if it was cancelled while it waited, it goes."""
@@ -238,20 +250,24 @@ class Service:
                     self._changed.notify_all()
         self._note(jobs, outcomes, started, ended)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            job.call.future.set_result(answer_of(job, outcome, ended))
+            answer = answer_of(job, outcome, ended)
+            self.metrics.stage(*job.which, "write", monotonic() - ended)
+            job.call.future.set_result(answer)
 
     def _note(
         self, jobs: Sequence[Job], outcomes: Sequence[Tensors | EdgeError], started: float, ended: float
     ) -> None:  # fmt: skip
-        if jobs:
-            self.statistics.ran(
-                jobs[0].call.name,
-                jobs[0].model.loaded.bundle.manifest.version,
-                rows=sum(rows_of(job.request.inputs) if job.model.joinable else 1 for job in jobs),
-                seconds=ended - started,
-                waited=[started - job.call.complete for job in jobs],
-                failed=sum(isinstance(outcome, EdgeError) for outcome in outcomes),
-            )
+        if not jobs:
+            return
+        which, seconds = jobs[0].which, ended - started
+        rows = sum(rows_of(job.request.inputs) if job.model.joinable else 1 for job in jobs)
+        waited = [started - job.call.complete for job in jobs]
+        failed = sum(isinstance(outcome, EdgeError) for outcome in outcomes)
+        self.statistics.ran(*which, rows=rows, seconds=seconds, waited=waited, failed=failed)
+        self.metrics.ran(*which, rows)
+        self.metrics.stage(*which, "compute", seconds)
+        for each in waited:
+            self.metrics.stage(*which, "queue", each)
 
 
 def _is_quick(message: Message) -> bool:

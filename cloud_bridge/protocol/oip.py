@@ -105,6 +105,8 @@ class InferRequest(msgspec.Struct, frozen=True):
     """Seconds that were left when the message was sent."""
     accept: str = ""
     """The Accept-Encoding of the answer."""
+    priority: int = 0
+    """1 goes first, then 2 and so on; 0, of one that says nothing, last."""
 
 
 class InferResponse(msgspec.Struct, frozen=True):
@@ -176,7 +178,8 @@ def decode_request(message: Message, limits: Limits = LIMITS, signature: Signatu
     if timeout:  # microseconds; the protocol says "no limit" with 0
         seconds = min(timeout, _LONGEST) / 1e6
         budget = seconds if budget is None else min(budget, seconds)
-    return InferRequest(inputs, request.id or "", outputs, binary, budget, accept)
+    priority = whole(parameters, "priority") or 0
+    return InferRequest(inputs, request.id or "", outputs, binary, budget, accept, priority)
 
 
 def encode_response(response: InferResponse, request: InferRequest) -> Message:

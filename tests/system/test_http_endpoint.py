@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
 from cloud_bridge.endpoint.guard import GuardedProtocol
 from cloud_bridge.endpoint.http import app
@@ -373,3 +374,38 @@ def test_nowhere_to_serve(store: Path) -> None:
     """Serving needs a face."""
     with pytest.raises(InputError, match="nothing to serve on"):
         serve(store)
+
+
+def test_metrics(alive: Endpoint) -> None:
+    """Prometheus's own parser reads them: stages by model, rows that ran together, how calls ended; no strangers' names."""
+    for path in (INFER, "/v2/models/nobody/infer"):
+        ask(alive, "POST", path, GOOD)
+    http = connection(alive)
+    http.request("GET", "/metrics")
+    response = http.getresponse()
+    body = response.read()
+    http.close()
+    assert response.status == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(body.decode())}
+    stages = {sample.labels["stage"] for sample in families["edge_stage_seconds"].samples}
+    assert stages == {"queue", "compute", "write"}
+    ended = {sample.labels["status"]: sample.value for sample in families["edge_answers"].samples}
+    assert ended["200"] >= 1
+    assert ended["404"] >= 1
+    assert "nobody" not in body.decode()
+    assert families["edge_waiting_calls"].samples[0].value == 0
+    assert families["edge_batch_rows"].samples
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"", 200), (b"{}", 200), (b'{"ready": true}', 200), (b'{"ready": 5}', 400), (b"junk", 400)]
+)
+def test_repository_index(alive: Endpoint, body: bytes, status: int) -> None:
+    """Both versions are there, and one of them is open; what is no request is told."""
+    found, told = ask(alive, "POST", "/v2/repository/index", body)
+    assert found == status
+    if status == 200:
+        states = {(entry["name"], entry["version"]): entry["state"] for entry in told}
+        assert states["double", "1.0"] == "READY"
+        assert b"true" not in body or set(states.values()) == {"READY"}

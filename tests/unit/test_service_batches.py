@@ -212,6 +212,24 @@ def test_a_quick_call_runs_on_the_thread_that_brings_it(start: Start) -> None:
     assert outputs(waiting) == [2]
 
 
+def test_priority(gated: Gated) -> None:
+    """1 goes before 2, and 2 before those that say nothing."""
+    session, service, _ = gated(rows=1)
+    order: list[str] = []
+
+    def ask(name: str, priority: int) -> Future[Answer]:
+        entry = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+        document = {"inputs": [entry], "parameters": {"priority": priority}}
+        future = service.submit("double", None, Message(json.dumps(document).encode()), received=time.monotonic())
+        future.add_done_callback(lambda _: order.append(name))
+        return future
+
+    futures = [ask("unsaid", 0), ask("second", 2), ask("first", 1), ask("far", 10**9)]
+    session.gate.set()
+    assert {future.result(AMPLE).status for future in futures} == {200}
+    assert order == ["first", "second", "far", "unsaid"]
+
+
 def test_many_at_once_and_some_that_leave(start: Start) -> None:
     """Each ends once: with its own rows, or cancelled."""
     service = start(PythonSession(delay=0.001), workers=2, waiting=10_000)
