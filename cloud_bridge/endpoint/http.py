@@ -16,10 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_bridge.endpoint.guard import LEAVING
-from cloud_bridge.endpoint.jobs import Answer
+from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.metrics import CONTENT_TYPE
 from cloud_bridge.endpoint.service import SERVER, Service
-from cloud_bridge.protocol import oip
+from cloud_bridge.protocol import oip, tensorflow
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
 from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
 
@@ -41,7 +41,12 @@ def app(service: Service) -> Starlette:
         Route("/metrics", face.metrics),
         Route("/v2/repository/index", face.index, methods=["POST"]),
     ]
-    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+    for model in ("/{model}", "/{model}/versions/{version}"):
+        routes += [
+            Route(f"/v1/models{model}:predict", face.predict, methods=["POST"]),
+            Route(f"/v1/models{model}", face.status),
+        ]
+        model = f"/v2/models{model}"
         routes += [
             Route(model, face.model),
             Route(f"{model}/ready", face.ready),
@@ -94,15 +99,29 @@ class _Face:
         return _response(200, Message(b'{"ready":true}', {"content-type": "application/json"}))
 
     async def infer(self, request: Request) -> Response:
+        return await self._asked(request, oip)
+
+    async def predict(self, request: Request) -> Response:
+        return await self._asked(request, tensorflow)
+
+    async def status(self, request: Request) -> Response:
+        """TensorFlow Serving's: whether each version can be asked."""
+        model, version = _target(request)
+        found = await run_in_threadpool(self._service.metadata, model, version)
+        fine = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        versions = found.versions if version is None else (version,)
+        return _json({"model_version_status": [{"version": each, **fine} for each in versions]})
+
+    async def _asked(self, request: Request, form: Form) -> Response:
         received = time.monotonic()
         async with self._body(request) as body:
             came = upload_header(time.monotonic() - received)
-            return await self._infer(request, Message(body, _headers(request.headers)), received, came)
+            return await self._infer(request, Message(body, _headers(request.headers)), received, came, form)
 
     async def _infer(
-        self, request: Request, message: Message, received: float, came: dict[str, str]
+        self, request: Request, message: Message, received: float, came: dict[str, str], form: Form
     ) -> Response:  # fmt: skip
-        future = self._service.submit(*_target(request), message, received=received)
+        future = self._service.submit(*_target(request), message, received=received, form=form)
         if not future.done():
             leaving: set[Callable[[], object]] = request.scope[LEAVING]
             leaving.add(future.cancel)  # and with it the call, if its turn has not come

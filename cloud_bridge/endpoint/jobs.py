@@ -6,14 +6,16 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from time import monotonic
+from typing import Protocol
 
 import msgspec
 
 from cloud_bridge.endpoint.models import Model
 from cloud_bridge.endpoint.rows import join, rows_of, split
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import Message
+from cloud_bridge.protocol.message import Limits, Message
 from edge_runtime.errors import EdgeError, LateError, RefusedError
+from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
 
 SPARE, SPARE_SHARE = 0.01, 0.1
@@ -32,6 +34,13 @@ class Answer(msgspec.Struct, frozen=True):
     message: Message
 
 
+class Form(Protocol):
+    """A way to write requests and answers: a module of the protocol."""
+
+    def decode_request(self, message: Message, limits: Limits, signature: Signature | None) -> oip.InferRequest: ...
+    def encode_response(self, response: oip.InferResponse, request: oip.InferRequest) -> Message: ...
+
+
 class Call(msgspec.Struct, frozen=True, eq=False):
     """A request that has come."""
 
@@ -44,6 +53,7 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     """When all of it was here."""
     deadline: float | None
     future: Future[Answer]
+    form: Form
 
 
 class Job(msgspec.Struct, frozen=True, eq=False):
@@ -91,7 +101,7 @@ def answer_of(job: Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
         seconds=ended - job.call.complete,
     )
     try:
-        return Answer(200, oip.encode_response(response, job.request))
+        return Answer(200, job.call.form.encode_response(response, job.request))
     except EdgeError as error:
         return Answer(*oip.encode_error(error))
 

@@ -13,7 +13,19 @@ from functools import partial
 from importlib import metadata
 from time import monotonic
 
-from cloud_bridge.endpoint.jobs import Answer, Call, Job, answer_of, check_time, defect, outputs_of, rank, settle, spare
+from cloud_bridge.endpoint.jobs import (
+    Answer,
+    Call,
+    Form,
+    Job,
+    answer_of,
+    check_time,
+    defect,
+    outputs_of,
+    rank,
+    settle,
+    spare,
+)
 from cloud_bridge.endpoint.metrics import Metrics
 from cloud_bridge.endpoint.models import Models
 from cloud_bridge.endpoint.room import Room
@@ -90,9 +102,11 @@ class Service:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, model: str, version: str | None, message: Message, *, received: float) -> Future[Answer]:
+    def submit(
+        self, model: str, version: str | None, message: Message, *, received: float, form: Form = oip
+    ) -> Future[Answer]:
         """Start a call and return at once. `received` is the instant of `time.monotonic()` at which it began to arrive: its
-        budget counts from there.
+        budget counts from there; `form` is how it is written, and its answer is to be.
 
         The future gives an Answer and raises nothing; cancelling it before its turn comes drops the call.
         """
@@ -102,7 +116,7 @@ class Service:
             budget = remaining(message)
             deadline = None if budget is None else received + budget
             check_time(deadline)
-            call = Call(model, version, message, received, monotonic(), deadline, future)
+            call = Call(model, version, message, received, monotonic(), deadline, future, form)
             self._admit(call)
         except EdgeError as error:
             settle(future, error)
@@ -162,7 +176,7 @@ class Service:
             return
         try:
             model = self._models.open(call.name, call.version)
-            request = oip.decode_request(call.message, self.limits, model.loaded.session.signature)
+            request = call.form.decode_request(call.message, self.limits, model.loaded.session.signature)
             model.check(request.inputs)
             oip.check_outputs(request, model.outputs)
             # Once more: the budget may stand in the body only, and opening a model takes its time.

@@ -108,6 +108,30 @@ def from_json(name: str, shape: list[int], kind: str, elements: int, data: msgsp
     return array.reshape(shape)
 
 
+def from_nested(name: str, rank: int, kind: str, text: bytes, limits: Limits) -> Array:
+    """The array of this many dimensions that nested JSON lists give; they tell its shape."""
+    if text.count(b",") >= limits.elements:  # before a list is built
+        raise ProtocolError(f"tensor {name!r} has too many elements; at most {limits.elements} are accepted")
+    try:
+        array = np.asarray(_numbers(_list_decoder(kind, rank).decode(text), kind))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"tensor {name!r}: its data is no {kind} of {rank} dimensions: {error}") from error
+    except (OverflowError, ValueError) as error:
+        raise ProtocolError(f"tensor {name!r}: its data is no {kind} array: {error}") from error
+    if array.ndim != rank:
+        raise ProtocolError(f"tensor {name!r} has {array.ndim} dimensions; the model takes {rank}")
+    return array
+
+
+def plain(name: str, array: Array) -> Any:
+    """The elements as nested lists for JSON. Raises InputError for what it cannot carry."""
+    if array.dtype.kind in "SUO":
+        return np.asarray(to_json(name, array), object).reshape(array.shape).tolist()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"tensor {name!r} holds NaN or infinity, which JSON cannot carry")
+    return array.tolist()
+
+
 @cache
 def _list_decoder(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
     element: Any = float

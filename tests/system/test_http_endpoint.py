@@ -23,9 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cloud_bridge.endpoint.guard import GuardedProtocol
 from cloud_bridge.endpoint.http import app
-from cloud_bridge.endpoint.jobs import Answer
+from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.serve import listen, serve
 from cloud_bridge.endpoint.service import Service
+from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Message
 from edge_runtime.bundles.store import Store
 from edge_runtime.engines import Candidate, Loaded
@@ -299,8 +300,10 @@ class Watched(Service):
         )
         self.futures: list[Future[Answer]] = []
 
-    def submit(self, model: str, version: str | None, message: Message, *, received: float) -> Future[Answer]:
-        self.futures.append(super().submit(model, version, message, received=received))
+    def submit(
+        self, model: str, version: str | None, message: Message, *, received: float, form: Form = oip
+    ) -> Future[Answer]:
+        self.futures.append(super().submit(model, version, message, received=received, form=form))
         return self.futures[-1]
 
 
@@ -409,3 +412,32 @@ def test_repository_index(alive: Endpoint, body: bytes, status: int) -> None:
         states = {(entry["name"], entry["version"]): entry["state"] for entry in told}
         assert states["double", "1.0"] == "READY"
         assert b"true" not in body or set(states.values()) == {"READY"}
+
+
+@pytest.mark.parametrize("version", ["", "/versions/2.0"])
+def test_tensorflow_form(alive: Endpoint, version: str) -> None:
+    """Rows and columns, of the active version and of another."""
+    path, factor = f"/v1/models/double{version}", 3 if version else 2
+    rows = ask(alive, "POST", f"{path}:predict", b'{"instances": [[1, 2], [3, 4]]}')
+    columns = ask(alive, "POST", f"{path}:predict", b'{"inputs": {"x": [[1, 2]]}}')
+    assert rows == (200, {"predictions": [[factor, 2 * factor], [3 * factor, 4 * factor]]})
+    assert columns == (200, {"outputs": [[factor, 2 * factor]]})
+    status, told = ask(alive, "GET", path)
+    assert status == 200
+    assert "AVAILABLE" in {entry["state"] for entry in told["model_version_status"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/models/nobody:predict", b'{"instances": [[1, 2]]}', 404),
+        ("/v1/models/double:predict", b'{"instances": [[1]]}', 400),
+        ("/v1/models/double:predict", b"junk", 400),
+        ("/v1/models/double:classify", b"{}", 404),
+    ],
+)
+def test_tensorflow_form_refuses(alive: Endpoint, path: str, body: bytes, status: int) -> None:
+    """With an error that says why."""
+    found, told = ask(alive, "POST", path, body)
+    assert found == status or (status == 404 and found == 405)
+    assert told["error"]
