@@ -25,12 +25,17 @@ def _parser() -> argparse.ArgumentParser:
     parser, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
         commands, "serve", "serve the models of a store over HTTP and MQTT",
-        "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883",
+        "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883\n"
+        "  cloud-bridge serve store --http 0.0.0.0:8443 --tls cert.pem key.pem --keys keys.txt",
     )  # fmt: skip
     serve.add_argument("store", type=Path, metavar="STORE")
     serve.add_argument(
         "--http", metavar="[HOST]:PORT", help="listen there; without a host, on 127.0.0.1; port 0 takes a free one"
     )
+    serve.add_argument("--keys", type=Path, metavar="FILE", help="keys of those who may ask over HTTP, one a line")
+    serve.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="serve HTTPS with these PEM files")
+    serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
+    serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
     serve.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     serve.set_defaults(command=_serve)
@@ -77,8 +82,17 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise InputError("say where to serve: --http :8000, --mqtt mqtt://127.0.0.1:1883, or both")
     # Only who names an address opens the endpoint to a network.
     http = f"127.0.0.1{arguments.http}" if (arguments.http or "").startswith(":") else arguments.http
+    if arguments.client_ca is not None and arguments.tls is None:
+        raise InputError("--client-ca needs --tls CERT KEY")
     with required("cloud-bridge serve"):
-        return serve(arguments.store, http=http, mqtt=arguments.mqtt, announce_json=arguments.json)
+        from cloud_bridge.endpoint.access import Access, Tls, read_keys
+
+        access = Access(
+            () if arguments.keys is None else read_keys(arguments.keys),
+            None if arguments.tls is None else Tls(arguments.tls[0], arguments.tls[1], arguments.client_ca),
+            arguments.insecure,
+        )
+        return serve(arguments.store, http=http, mqtt=arguments.mqtt, access=access, announce_json=arguments.json)
 
 
 def _broker(arguments: argparse.Namespace) -> int:

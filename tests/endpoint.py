@@ -44,11 +44,11 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(store: Path, *, http: str | None = "127.0.0.1:0", mqtt: str | None = None) -> Iterator[Endpoint]:
+def endpoint(store: Path, *options: str, http: str | None = "127.0.0.1:0", mqtt: str | None = None) -> Iterator[Endpoint]:
     """Start an endpoint, wait until it says that it is ready, and stop it in the end. It must say nothing on stderr."""
     faces = (["--http", http] if http else []) + (["--mqtt", mqtt] if mqtt else [])
     process = subprocess.Popen(
-        [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), *faces, "--json"],
+        [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), *faces, *options, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -50,7 +50,15 @@ class Cloud:
             return
         where = ["--http", self._ends.listens["http"]] if self._transport == "http" else ["--mqtt", self._own]
         process = start(
-            self._ends.cloud, sys.executable, "-m", "cloud_bridge.cli", "serve", str(self._store), *where, "--json"
+            self._ends.cloud,
+            sys.executable,
+            "-m",
+            "cloud_bridge.cli",
+            "serve",
+            str(self._store),
+            *where,
+            "--insecure",
+            "--json",
         )
         assert process.stdout is not None  # noqa: S101
         json.loads(process.stdout.readline())

@@ -7,10 +7,12 @@ import contextlib
 import json
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloud_bridge.endpoint.access import Access
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.malloc import keep_buffers
 from edge_runtime.bundles.store import Store
@@ -31,6 +33,7 @@ def serve(
     *,
     http: str | None = None,
     mqtt: str | None = None,
+    access: Access = Access(),
     announce_json: bool = False,
     preload: bool = True,
     workers: int = 2,
@@ -42,18 +45,25 @@ def serve(
     `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
     of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
     {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
-    Raises InputError for an address that cannot be used.
+    `access` says who may ask over HTTP; a broker has its own say. Raises InputError for an address that cannot be used, or
+    that would let strangers ask.
     """
     if http is None and mqtt is None:
         raise InputError("nothing to serve on: give an HTTP address, a broker's URL, or both")
     if tune_malloc:
         keep_buffers()
     with contextlib.ExitStack() as stack:
+        if http is not None:
+            access.check(address_of(http)[0])
         listener = None if http is None else stack.enter_context(listen(http))
         service = Service(Store(store), workers=workers, waiting=waiting)
         stack.callback(service.close)
         models = service.preload() if preload else ()
-        where: dict[str, object] = {"http": None if listener is None else _url(listener), "mqtt": None, "models": models}
+        where: dict[str, object] = {
+            "http": None if listener is None else _url(listener, access),
+            "mqtt": None,
+            "models": models,
+        }
         if mqtt is not None:
             from cloud_bridge.endpoint.mqtt import Worker  # here: serving HTTP alone needs no MQTT library
 
@@ -61,21 +71,26 @@ def serve(
             stack.callback(worker.close)
             worker.start()
             where["mqtt"] = worker.name
-        _run(service, listener, lambda: _announce(where, announce_json))
+        _run(service, listener, access, lambda: _announce(where, announce_json))
     return 0
 
 
 def listen(address: str) -> socket.socket:
     """A listening socket at HOST:PORT."""
-    host, colon, port = address.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"{address!r} is no address to listen on: write HOST:PORT, like 127.0.0.1:8000")
+    host, port = address_of(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, int(port)), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise InputError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def address_of(address: str) -> tuple[str, int]:
+    """The host and the port of [HOST]:PORT."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"{address!r} is no address to listen on: write HOST:PORT, like 127.0.0.1:8000")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _announce(where: dict[str, object], as_json: bool) -> None:
@@ -84,17 +99,17 @@ def _announce(where: dict[str, object], as_json: bool) -> None:
     print(json.dumps(where) if as_json else f"serving {models} on {faces}; Ctrl+C ends it", flush=True)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, access: Access) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http{'s' if access.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _run(service: Service, listener: socket.socket | None, ready: Callable[[], None]) -> None:
+def _run(service: Service, listener: socket.socket | None, access: Access, ready: Callable[[], None]) -> None:
     """Run the HTTP face, if there is one, until a signal comes."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_wait(ready) if listener is None else _serve(service, listener, ready))
+        runner.run(_wait(ready) if listener is None else _serve(service, listener, access, ready))
 
 
 async def _wait(ready: Callable[[], None]) -> None:
@@ -104,8 +119,8 @@ async def _wait(ready: Callable[[], None]) -> None:
         await stop.wait()
 
 
-async def _serve(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
-    server = _server(service, ready)
+async def _serve(service: Service, listener: socket.socket, access: Access, ready: Callable[[], None]) -> None:
+    server = _server(service, access, ready)
 
     def stop() -> None:
         server.should_exit = True
@@ -114,9 +129,10 @@ async def _serve(service: Service, listener: socket.socket, ready: Callable[[], 
         await server.serve(sockets=[listener])
 
 
-def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
+def _server(service: Service, access: Access, ready: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
+    from cloud_bridge.endpoint.access import Keyed
     from cloud_bridge.endpoint.guard import GuardedProtocol
     from cloud_bridge.endpoint.http import app
 
@@ -130,8 +146,13 @@ def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
             await super().startup(sockets)
             ready()
 
+    tls = access.tls
     config = uvicorn.Config(
-        app(service),
+        Keyed(app(service), access.keys) if access.keys else app(service),
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
+        ssl_ca_certs=None if tls is None or tls.clients is None else str(tls.clients),
+        ssl_cert_reqs=ssl.CERT_NONE if tls is None or tls.clients is None else ssl.CERT_REQUIRED,
         http=GuardedProtocol,
         lifespan="off",
         ws="none",
@@ -142,6 +163,10 @@ def _server(service: Service, ready: Callable[[], None]) -> uvicorn.Server:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
+    try:
+        config.load()
+    except OSError as error:  # an ssl.SSLError, too
+        raise InputError(f"the TLS files cannot be used: {error}") from error
     return Server(config)
 
 
