@@ -76,8 +76,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from cloud_bridge.endpoint.serve import serve
-
     if arguments.http is None and arguments.mqtt is None:
         raise InputError("say where to serve: --http :8000, --mqtt mqtt://127.0.0.1:1883, or both")
     # Only who names an address opens the endpoint to a network.
@@ -86,6 +84,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise InputError("--client-ca needs --tls CERT KEY")
     with required("cloud-bridge serve"):
         from cloud_bridge.endpoint.access import Access, Tls, read_keys
+        from cloud_bridge.endpoint.serve import serve
 
         access = Access(
             () if arguments.keys is None else read_keys(arguments.keys),
