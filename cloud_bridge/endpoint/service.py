@@ -88,10 +88,10 @@ class Service:
             raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
         self.room = Room(held)
-        self._models = Models(store, opener, models, join=rows > 1)
         self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
+        self._models = Models(store, opener, models, join=rows > 1, later=self._try_later)
         self.statistics = Statistics()
         self.metrics = Metrics(lambda: len(self._scheduler), self._backlog)
         self._scheduler = Scheduler(workers)
@@ -155,6 +155,10 @@ class Service:
         for worker in self._workers:
             worker.join()
         self._models.close()
+
+    def _try_later(self, work: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the only one that submit raises: this service has been closed
+            self._readers.submit(work)
 
     def _admit(self, call: Call) -> None:
         """Read the call now if that is quick, else on another thread. Raises an EdgeError."""

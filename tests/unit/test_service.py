@@ -11,19 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Message
-from edge_runtime.bundles.store import Bundle, Store
+from edge_runtime.bundles import golden
+from edge_runtime.bundles.manifest import MANIFEST, encode
+from edge_runtime.bundles.store import Bundle, Store, read_bundle
 from edge_runtime.engines import Candidate, Loaded
 from edge_runtime.errors import ArtifactError, InputError, NotInstalledError
 from edge_runtime.remote import Call
 from edge_runtime.values import Array, Tensors
-from tests.bundles import write_bundle
+from tests.bundles import SIGNATURE, file_of, write_bundle
 from tests.doubles import HERE, PythonSession
-from tests.endpoint import GatedSession
+from tests.endpoint import GatedSession, eventually
 
 AMPLE = 30.0
 
@@ -85,15 +88,81 @@ def test_runs(start: Start) -> None:
 
 
 def test_active_version(start: Start, store: Store) -> None:
-    """Without a version the active one answers, also after another one was activated."""
+    """Without a version the active one answers, also after another one was activated: as soon as that is open."""
     service = start(PythonSession())
-    versions = []
-    for activate in ("1.0", "2.0"):
+    for activate in ("1.0", "2.0", "1.0"):
         store.activate("double", activate)
-        message = submit(service).result(AMPLE).message
-        length = int(message.headers["inference-header-content-length"])
-        versions.append(json.loads(bytes(message.body[:length]))["model_version"])
-    assert versions == ["1.0", "2.0"]
+        eventually(lambda: version_of(submit(service)) == activate, "it answers")  # noqa: B023
+
+
+def version_of(future: Future[Answer]) -> str:
+    message = future.result(AMPLE).message
+    length = int(message.headers["inference-header-content-length"])
+    version: str = json.loads(bytes(message.body[:length]))["model_version"]
+    return version
+
+
+def test_a_version_that_does_not_open_does_not_take_over(store: Store) -> None:
+    """The old one goes on answering, the index says why, and nobody tries again and again; who asks for it is told."""
+    tries = []
+
+    def opener(bundle: Bundle) -> Loaded:
+        tries.append(bundle.manifest.version)
+        if bundle.manifest.version == "2.0":
+            raise ArtifactError("model.onnx is damaged")
+        return Loaded(bundle, Candidate(bundle.manifest.variants[0], HERE), PythonSession(), "a test")
+
+    service = Service(store, rows=1, opener=opener)
+    assert version_of(submit(service)) == "1.0"
+    store.activate("double", "2.0")
+
+    def given_up() -> bool:
+        assert version_of(submit(service)) == "1.0"
+        return any("damaged" in entry.reason for entry in service.index())
+
+    eventually(given_up, "the index says why")
+    assert version_of(submit(service)) == "1.0"
+    assert tries == ["1.0", "2.0"]
+    assert submit(service, version="2.0").result(AMPLE).status == 500
+    service.close()
+
+
+def test_a_version_whose_files_were_changed_does_not_take_over(start: Start, store: Store) -> None:
+    """Its digests are looked at before it is opened."""
+    service = start(PythonSession())
+    assert version_of(submit(service)) == "1.0"
+    (store.bundle("double", "2.0").folder / "model.onnx").write_bytes(b"changed")
+    store.activate("double", "2.0")
+
+    def given_up() -> bool:
+        assert version_of(submit(service)) == "1.0"
+        return any("did not take over" in entry.reason for entry in service.index())
+
+    eventually(given_up, "the index says so")
+
+
+def test_a_model_that_does_not_give_its_golden_outputs_is_not_served(tmp_path: Path) -> None:
+    """Neither when it is the first: it would answer wrongly."""
+    x = [{"x": np.ones((1, 2), np.float32)}] * 2
+    for name, factor, status in (("right", 2, 200), ("wrong", 3, 500)):
+        folder = write_bundle(tmp_path / name, name=name)
+        golden.write(folder / "golden.npz", SIGNATURE, x, [{"y": factor * x[0]["x"]}] * 2)
+        manifest = read_bundle(folder).manifest
+        variants = (structs.replace(manifest.variants[0], tolerance=0.01),)
+        described = file_of("golden.npz", (folder / "golden.npz").read_bytes())
+        (folder / MANIFEST).write_bytes(encode(structs.replace(manifest, variants=variants, golden=described)))
+        store = Store(tmp_path / "golden", create=True)
+        store.install(folder)
+
+        def opener(bundle: Bundle) -> Loaded:
+            return Loaded(bundle, Candidate(bundle.manifest.variants[0], HERE), PythonSession(), "a test")
+
+        service = Service(store, rows=1, opener=opener)
+        answer = service.submit(name, None, request(), received=time.monotonic()).result(AMPLE)
+        assert answer.status == status
+        if status != 200:
+            assert "golden" in error(answer)
+        service.close()
 
 
 @pytest.mark.parametrize(
