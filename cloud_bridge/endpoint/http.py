@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cloud_bridge.endpoint import openapi
 from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.metrics import CONTENT_TYPE
@@ -39,6 +40,7 @@ def app(service: Service) -> Starlette:
         Route("/v2/health/probe", face.probe, methods=["POST"]),
         Route("/v2/models/stats", face.statistics),
         Route("/metrics", face.metrics),
+        Route("/openapi.json", face.openapi),
         Route("/v2/repository/index", face.index, methods=["POST"]),
     ]
     for model in ("/{model}", "/{model}/versions/{version}"):
@@ -84,6 +86,9 @@ class _Face:
         if model is not None:
             await run_in_threadpool(self._service.metadata, model, version)  # 404 for what is not here
         return _json(self._service.statistics.document(model, version))
+
+    async def openapi(self, request: Request) -> Response:
+        return _json(openapi.document())
 
     async def metrics(self, request: Request) -> Response:
         return _response(200, Message(self._service.metrics.text(), {"content-type": CONTENT_TYPE}))

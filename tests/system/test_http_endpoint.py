@@ -441,3 +441,10 @@ def test_tensorflow_form_refuses(alive: Endpoint, path: str, body: bytes, status
     found, told = ask(alive, "POST", path, body)
     assert found == status or (status == 404 and found == 405)
     assert told["error"]
+
+
+def test_openapi(alive: Endpoint) -> None:
+    """The document is where clients look for it."""
+    status, told = ask(alive, "GET", "/openapi.json")
+    assert status == 200
+    assert INFER.replace("double", "{model}") in told["paths"]
