@@ -22,6 +22,7 @@ from cloud_bridge import broker
 from edge_runtime import Model, Policy, Result, Runtime
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.errors import BudgetError
+from tests.onnx_store import write_store
 
 BUDGET = 2.0
 PATIENCE = 20.0
@@ -172,6 +173,23 @@ def test_a_cloud_without_the_model_refuses_and_the_device_answers(endpoint: Endp
         assert result.target == "local"
         assert "RefusedError" in result.reason
         assert "nobody_has_this" in result.reason
+
+
+def test_a_partner_of_another_signature_refuses_and_the_device_answers(
+    transport: str, mqtt: broker.Broker, tmp_path: Path
+) -> None:
+    """The model there takes two numbers a row, not ten: told in the reason, each time it is tried."""
+    other = Endpoint(write_store(tmp_path / "others").path, transport, mqtt)
+    try:
+        with Runtime(None, cloud=other.url) as runtime:
+            model = runtime.open(tiny_bundle(tmp_path / "tiny", partner="double"))
+            assert runtime.remotes[0].health(PATIENCE)
+            result = ask(model)
+            assert result.target == "local"
+            assert "RefusedError" in result.reason
+            assert "shape" in result.reason
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "mqtt://127.0.0.1:9/test", "http://no-such-host.invalid"])
