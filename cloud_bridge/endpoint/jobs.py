@@ -18,7 +18,7 @@ from edge_runtime.errors import EdgeError, LateError, RefusedError
 from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
 
-SPARE, SPARE_SHARE = 0.01, 0.1
+SPARE, SPARE_SHARE = 0.02, 0.1
 """Seconds of a call's budget, and the most of it, that are kept for the answer's way back."""
 
 PRIORITIES = 1000
