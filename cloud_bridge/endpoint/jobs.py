@@ -104,6 +104,8 @@ def answer_of(job: Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
         return Answer(200, job.call.form.encode_response(response, job.request))
     except EdgeError as error:
         return Answer(*oip.encode_error(error))
+    except Exception:  # noqa: BLE001 - as above
+        return Answer(*oip.encode_error(defect(job.call.name)))
 
 
 def check_time(deadline: float | None) -> None:

@@ -202,9 +202,10 @@ class Service:
             if self._closed:
                 raise _shutting_down()
             at_once = not self._jobs and 0.0 < self._scheduler.cost(work.group).safe(work.rows) <= AT_ONCE
-            offer = self._scheduler.offer(work, monotonic())
+            now = monotonic()  # the same for both: what is accepted now is not late now
+            offer = self._scheduler.offer(work, now)
             if offer.accepted and at_once:
-                batch, _ = self._scheduler.next(monotonic())
+                batch, _ = self._scheduler.next(now)
             if offer.accepted and not batch:
                 self._jobs[work] = job
                 self._changed.notify()

@@ -16,13 +16,14 @@ from msgspec import structs
 from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import Message
+from cloud_bridge.protocol.message import Limits, Message
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import MANIFEST, encode
 from edge_runtime.bundles.store import Bundle, Store, read_bundle
 from edge_runtime.engines import Candidate, Loaded
 from edge_runtime.errors import ArtifactError, InputError, NotInstalledError
 from edge_runtime.remote import Call
+from edge_runtime.signature import Signature
 from edge_runtime.values import Array, Tensors
 from tests.bundles import SIGNATURE, file_of, write_bundle
 from tests.doubles import HERE, PythonSession
@@ -279,6 +280,26 @@ def test_defect(start: Start, caplog: pytest.LogCaptureFixture) -> None:
         answer = submit(service).result(AMPLE)
         assert answer.status == 500
         assert "a defect" not in error(answer)
+    assert "ZeroDivisionError" in caplog.text
+
+
+class OddForm:
+    """Reads as the protocol does, and cannot write."""
+
+    def decode_request(self, message: Message, limits: Limits, signature: Signature | None) -> oip.InferRequest:
+        return oip.decode_request(message, limits, signature)
+
+    def encode_response(self, response: oip.InferResponse, request: oip.InferRequest) -> Message:
+        raise ZeroDivisionError("a defect")
+
+
+def test_defect_in_writing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """Is that call's 500 too, and the worker lives on."""
+    service = start(PythonSession())
+    for _ in range(2):
+        odd = service.submit("double", None, request(), received=time.monotonic(), form=OddForm())
+        assert odd.result(AMPLE).status == 500
+    assert submit(service).result(AMPLE).status == 200
     assert "ZeroDivisionError" in caplog.text
 
 
