@@ -8,7 +8,6 @@ it asks nobody for a password. For anything else run a broker of your own and gi
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from collections import deque
 from types import TracebackType
 from typing import Literal, Self, get_args
 
+from cloud_bridge.loopback import is_loopback
 from edge_runtime.errors import InputError, RemoteError, UnreachableError
 
 Kind = Literal["mosquitto", "iotcore"]
@@ -187,11 +187,7 @@ class Broker:
 
 
 def _check_loopback(host: str) -> None:
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(host):
         raise InputError(
             f"the embedded broker asks for no password, so it listens on loopback only, not on {host!r}: "
             "run a broker with users and TLS for other machines and give its URL"

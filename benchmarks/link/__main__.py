@@ -25,14 +25,12 @@ from benchmarks.link.nets import bundle, timed
 from benchmarks.link.page import render
 from benchmarks.link.proxy import proxied
 from benchmarks.link.stage import Stage
-from benchmarks.routing.generate import generated
-from benchmarks.routing.links import LinkTrace, read
+from benchmarks.routing.cells import router
+from benchmarks.routing.generate import links_of
+from benchmarks.routing.links import LinkTrace
 from benchmarks.routing.world import FAST_LOCAL, Cell, build
 from edge_runtime.bundles.store import Store
-from edge_runtime.errors import InputError
-from edge_runtime.routing.events import Ruled
 from edge_runtime.routing.policy import Policy
-from edge_runtime.routing.router import Router
 from edge_runtime.routing.simulator import Simulator
 from edge_runtime.routing.world import World
 
@@ -47,7 +45,7 @@ def run(options: Options) -> Outcome:
     """Every link over both transports, the judge, the troubles."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that links and processes go with it
     between, how = _between(options.own["proxy"])
-    links = _links(options.own["trace_dir"])[: 1 if options.quick else None]
+    links = links_of(options.own["trace_dir"])[: 1 if options.quick else None]
     calls = 60 if options.quick else options.own["calls"]
     rows: list[Row] = []
     verdicts: list[Verdict] = []
@@ -85,13 +83,6 @@ def _between(proxy: bool) -> tuple[Between, str]:
     return emulated, "two network namespaces with a TUN device each, and the kernel's TCP between them"
 
 
-def _links(folder: Path | None) -> list[LinkTrace]:
-    try:
-        return generated() if folder is None else read(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(str(error)) from error
-
-
 def _stage(folder: Path, between: Between) -> Stage:
     device = timed(folder / "nets", "worker", SIZE, FAST_LOCAL)
     store = Store(folder / "store", create=True)
@@ -112,11 +103,7 @@ def _row(stage: Stage, link: LinkTrace, transport: str, calls: int) -> Row:
 
 def _simulated(world: World) -> Shares:
     """What the simulator makes of the same calls."""
-    router = Router()
-    router.know(Ruled(0.0, POLICY))
-    for event in world.known:
-        router.know(event)
-    found = Simulator(world, router).run()
+    found = Simulator(world, router(world, POLICY)).run()
     sent = sum(outcome.sent for outcome in found.outcomes) + found.probed
     return _shares([outcome.target for outcome in found.outcomes], sent)
 

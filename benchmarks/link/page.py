@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.aims import aims
 from benchmarks.convention import Bar
 from benchmarks.link.drill import BUDGET, COMES, Trouble
 from benchmarks.link.edge import Drive
@@ -36,7 +37,7 @@ def render(found: Found, bars: Sequence[Bar], links: Mapping[str, LinkTrace]) ->
         sections.append(Section("An independent judge", _JUDGE, (_verdicts(found),)))
     if found.troubles:
         sections.append(Section("When something breaks", _TROUBLE, (_troubles(found), *_shown(found.troubles))))
-    sections.append(Section("Held against the aims", "", (_aims(bars),)))
+    sections.append(Section("Held against the aims", "", (aims(bars),)))
     return page("Edge Runtime: routing over real links", lead, sections, headlines=_headlines(found, worst))
 
 
@@ -164,11 +165,3 @@ def _shown(troubles: Sequence[Trouble]) -> list[Chart]:
         )
         for trouble in some.values()
     ]  # fmt: skip
-
-
-def _aims(bars: Sequence[Bar]) -> Table:
-    rows = tuple(
-        (bar.name, Cell(f"{bar.value:.4g} {bar.unit}", "good" if bar.met else "bad"), f"{bar.sense} {bar.aim:.4g}")
-        for bar in bars
-    )
-    return Table(("What", "Found", "Aim"), rows, "lrr")

@@ -19,11 +19,10 @@ import msgspec
 from benchmarks.convention import Options, Outcome, main
 from benchmarks.routing.bars import bars, rows
 from benchmarks.routing.cells import Scored, ablations, score_cell
-from benchmarks.routing.generate import generated
-from benchmarks.routing.links import LinkTrace, read
+from benchmarks.routing.generate import links_of
+from benchmarks.routing.links import LinkTrace
 from benchmarks.routing.page import render
 from benchmarks.routing.world import FAST_LOCAL, Cell
-from edge_runtime.errors import InputError
 
 BUDGETS = (0.05, 0.1, 0.2, 0.5)
 SIZES = (10_000, 150_000, 600_000)
@@ -43,7 +42,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def run(options: Options) -> Outcome:
     """Every policy in every cell."""
-    links = _links(options.own["trace_dir"])
+    links = links_of(options.own["trace_dir"])
     if options.quick:
         links = links[:: max(1, len(links) // 4)][:4]
     calls, seeds = (300, 1) if options.quick else (CALLS, SEEDS)
@@ -63,13 +62,6 @@ def run(options: Options) -> Outcome:
         html.parent.mkdir(parents=True, exist_ok=True)
         html.write_text(render(found.cells, found.ablated, links, calls))
     return Outcome(bars(found.cells), rows(found.cells, found.ablated), found)
-
-
-def _links(folder: Path | None) -> list[LinkTrace]:
-    try:
-        return generated() if folder is None else read(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(str(error)) from error
 
 
 def _cells(links: Sequence[LinkTrace], seeds: int, *, quick: bool) -> Iterator[Cell]:

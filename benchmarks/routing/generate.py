@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from benchmarks.routing.links import LEAST, LinkTrace
+from benchmarks.routing.links import LEAST, LinkTrace, read
+from edge_runtime.errors import InputError
 
 SECONDS = 600
 KINDS = {
@@ -47,3 +50,11 @@ def _wander(random: np.random.Generator, count: int, sigma: float, memory: float
         value = keep * value + shock
         values[i] = value
     return values
+
+
+def links_of(folder: Path | None) -> list[LinkTrace]:
+    """The recordings in a folder; without one, made-up links. Raises InputError."""
+    try:
+        return generated() if folder is None else read(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from error

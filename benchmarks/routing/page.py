@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.aims import aims
 from benchmarks.routing.bars import BRAINLESS, EWMA, HELD, bars, bursts, calibration, slow, steady, values
 from benchmarks.routing.cells import OURS, Scored, router
 from benchmarks.routing.links import LinkTrace
@@ -60,7 +61,7 @@ def render(cells: Sequence[Scored], ablated: Sequence[Scored], links: Sequence[L
             else []
         ),
         Section("Every link, budget and payload", "Ours: hits, regret and payloads sent per call.", (_cells(fast),)),
-        Section("Held against the aims", "", (_aims(cells),)),
+        Section("Held against the aims", "", (aims(bars(cells)),)),
     ]
     return page("Edge Runtime: routing within a budget", lead, sections, headlines=_headlines(cells, hit, regret))
 
@@ -179,11 +180,3 @@ def _cells(cells: Sequence[Scored]) -> Table:
         rows.append(tuple(row))
     head = ("Link", *(f"{size // 1000} kB, {budget * 1e3:.0f} ms" for size, budget in columns))
     return Table(head, tuple(rows), "l" + "r" * len(columns))
-
-
-def _aims(cells: Sequence[Scored]) -> Table:
-    rows = tuple(
-        (bar.name, Told(f"{bar.value:.4g} {bar.unit}", "good" if bar.met else "bad"), f"{bar.sense} {bar.aim:.4g}")
-        for bar in bars(cells)
-    )
-    return Table(("What", "Found", "Aim"), rows, "lrr")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cloud_bridge.loopback import is_loopback
 from cloud_bridge.protocol.oip import encode_error
 from edge_runtime.errors import InputError, RefusedError
 
@@ -42,7 +42,7 @@ class Access(msgspec.Struct, frozen=True):
 
     def check(self, host: str) -> None:
         """InputError for an address at which strangers could ask without a key or a certificate, and nobody said so."""
-        if self.keys or self.insecure or (self.tls is not None and self.tls.clients is not None) or _is_loopback(host):
+        if self.keys or self.insecure or (self.tls is not None and self.tls.clients is not None) or is_loopback(host):
             return
         raise InputError(
             f"{host} opens the endpoint to a network: give --keys FILE, or --tls with --client-ca, "
@@ -91,10 +91,3 @@ class Keyed:
             return False
         digest = sha256(said.strip()).digest()
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0  # all are compared, whichever fits
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from cloud_bridge.endpoint.models import Model
-from cloud_bridge.endpoint.rows import join, rows_of, split
+from cloud_bridge.endpoint.rows import join, split
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Limits, Message
 from edge_runtime.errors import EdgeError, LateError, RefusedError
@@ -62,6 +62,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     call: Call
     model: Model
     request: oip.InferRequest
+    rows: int
 
     @property
     def which(self) -> tuple[str, str]:
@@ -76,7 +77,7 @@ def outputs_of(jobs: Sequence[Job]) -> list[Tensors | EdgeError]:
         return []
     try:
         outputs = jobs[0].model.loaded.session.run(join([job.request.inputs for job in jobs]))
-        return list(split(outputs, [rows_of(job.request.inputs) for job in jobs] if len(jobs) > 1 else [1]))
+        return list(split(outputs, [job.rows for job in jobs]))
     except EdgeError as error:
         if len(jobs) == 1:
             return [error]

@@ -36,11 +36,6 @@ def joinable(
     return golden.distance(lambda _: next(answers), alone, apart) <= (EXACT if tolerance is None else tolerance)
 
 
-def rows_of(inputs: Tensors) -> int:
-    """Rows of a call whose tensors all have them."""
-    return int(next(iter(inputs.values())).shape[0])
-
-
 def join(calls: Sequence[Tensors]) -> Tensors:
     """One call with the rows of all."""
     if len(calls) == 1:

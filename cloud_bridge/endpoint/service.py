@@ -27,9 +27,8 @@ from cloud_bridge.endpoint.jobs import (
     spare,
 )
 from cloud_bridge.endpoint.metrics import Metrics
-from cloud_bridge.endpoint.models import Models
+from cloud_bridge.endpoint.models import Model, Models
 from cloud_bridge.endpoint.room import Room
-from cloud_bridge.endpoint.rows import rows_of
 from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.endpoint.statistics import Statistics
 from cloud_bridge.protocol import oip
@@ -165,21 +164,21 @@ class Service:
         if not self._places.acquire(blocking=False):
             raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=self._backlog())
         call.future.add_done_callback(lambda _: self._places.release())
-        if _is_quick(call.message) and self._models.find(call.name, call.version) is not None:
-            self._read(call)
+        if _is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
+            self._read(call, model)
             return
         try:
             self._readers.submit(self._read, call)
         except RuntimeError:  # the only one that submit raises: it is shut down
             raise _shutting_down() from None
 
-    def _read(self, call: Call) -> None:
-        """Open the model, read the request, and let it wait for its turn."""
+    def _read(self, call: Call, model: Model | None = None) -> None:
+        """Open the model, if it is not open, read the request, and let it wait for its turn."""
         if call.future.cancelled():
             call.future.set_running_or_notify_cancel()
             return
         try:
-            model = self._models.open(call.name, call.version)
+            model = model or self._models.open(call.name, call.version)
             request = call.form.decode_request(call.message, self.limits, model.loaded.session.signature)
             model.check(request.inputs)
             oip.check_outputs(request, model.outputs)
@@ -190,7 +189,7 @@ class Service:
             most = self._rows if model.joinable else 1
             latest = NEVER if deadline is None else deadline - spare(request.budget)
             work = Work(group, rows, most, latest, rank(request.priority))
-            self._offer(work, Job(call, model, request))
+            self._offer(work, Job(call, model, request, rows))
         except EdgeError as error:
             settle(call.future, error)
         except Exception:  # noqa: BLE001 - a defect here is one caller's 500 and a line in the log
@@ -279,7 +278,7 @@ class Service:
         if not jobs:
             return
         which, seconds = jobs[0].which, ended - started
-        rows = sum(rows_of(job.request.inputs) if job.model.joinable else 1 for job in jobs)
+        rows = sum(job.rows for job in jobs)
         waited = [started - job.call.complete for job in jobs]
         failed = sum(isinstance(outcome, EdgeError) for outcome in outcomes)
         self.statistics.ran(*which, rows=rows, seconds=seconds, waited=waited, failed=failed)

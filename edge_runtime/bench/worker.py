@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -167,12 +166,7 @@ def _drawn(request: Request) -> Tensors:
 def _distance(session: Opened, samples: tuple[list[Tensors], list[Tensors]], request: Request) -> float:
     """How far its outputs are from the golden ones. Raises RunError where that is too far."""
     run: Run = session.stream().run if request.signature.hidden_state else session.run
-    found = golden.distance(run, *samples)
-    limit = request.tolerance
-    if not isfinite(found) or (limit is not None and found > limit):
-        over = "no numbers" if not isfinite(found) else f"{found:.2g} from the golden ones, over its tolerance of {limit:g}"
-        raise RunError(f"its outputs are {over}")
-    return found
+    return golden.check(run, *samples, request.tolerance)
 
 
 def _turn(call: Callable[[], object], command: Command) -> Turn:

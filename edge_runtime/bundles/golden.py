@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, RunError
 from edge_runtime.signature import MAX_ELEMENTS, Signature, TensorSpec
 from edge_runtime.values import Array, Tensors
 
@@ -70,6 +70,17 @@ def distance(run: Callable[[Tensors], Tensors], inputs: Sequence[Tensors], outpu
     samples, relative to that of the right values; the worst of the tensors."""
     found = [run(sample) for sample in inputs]
     return max(relative_error([right[name] for right in outputs], [given[name] for given in found]) for name in outputs[0])
+
+
+def check(
+    run: Callable[[Tensors], Tensors], inputs: Sequence[Tensors], outputs: Sequence[Tensors], limit: float | None
+) -> float:
+    """The distance. RunError where it is over the limit, or the outputs are no numbers."""
+    found = distance(run, inputs, outputs)
+    if not isfinite(found) or (limit is not None and found > limit):
+        over = "no numbers" if not isfinite(found) else f"{found:.2g} from the golden ones, over its tolerance of {limit:g}"
+        raise RunError(f"its outputs are {over}")
+    return found
 
 
 def relative_error(reference: Sequence[Array], found: Sequence[Array]) -> float:
