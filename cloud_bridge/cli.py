@@ -24,16 +24,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
-        commands, "serve", "serve the models of a store over HTTP and MQTT",
-        "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883\n"
+        commands, "serve", "serve the models of a store over HTTP, gRPC and MQTT",
+        "cloud-bridge serve store --http :8000 --grpc :8001 --mqtt mqtt://127.0.0.1:1883\n"
         "  cloud-bridge serve store --http 0.0.0.0:8443 --tls cert.pem key.pem --keys keys.txt",
     )  # fmt: skip
     serve.add_argument("store", type=Path, metavar="STORE")
     serve.add_argument(
         "--http", metavar="[HOST]:PORT", help="listen there; without a host, on 127.0.0.1; port 0 takes a free one"
     )
-    serve.add_argument("--keys", type=Path, metavar="FILE", help="keys of those who may ask over HTTP, one a line")
-    serve.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="serve HTTPS with these PEM files")
+    serve.add_argument("--grpc", metavar="[HOST]:PORT", help="listen there for gRPC, in the same way")
+    serve.add_argument("--keys", type=Path, metavar="FILE", help="keys of those who may ask over HTTP or gRPC, one a line")
+    serve.add_argument(
+        "--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="serve HTTPS, and gRPC over TLS, with these PEM files"
+    )
     serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
     serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
@@ -76,10 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    if arguments.http is None and arguments.mqtt is None:
-        raise InputError("say where to serve: --http :8000, --mqtt mqtt://127.0.0.1:1883, or both")
-    # Only who names an address opens the endpoint to a network.
-    http = f"127.0.0.1{arguments.http}" if (arguments.http or "").startswith(":") else arguments.http
+    if arguments.http is None and arguments.grpc is None and arguments.mqtt is None:
+        raise InputError("say where to serve: --http :8000, --grpc :8001, --mqtt mqtt://127.0.0.1:1883, or several of them")
     if arguments.client_ca is not None and arguments.tls is None:
         raise InputError("--client-ca needs --tls CERT KEY")
     with required("cloud-bridge serve"):
@@ -91,7 +92,14 @@ def _serve(arguments: argparse.Namespace) -> int:
             None if arguments.tls is None else Tls(arguments.tls[0], arguments.tls[1], arguments.client_ca),
             arguments.insecure,
         )
-        return serve(arguments.store, http=http, mqtt=arguments.mqtt, access=access, announce_json=arguments.json)
+        return serve(
+            arguments.store,
+            http=arguments.http,
+            grpc=arguments.grpc,
+            mqtt=arguments.mqtt,
+            access=access,
+            announce_json=arguments.json,
+        )
 
 
 def _broker(arguments: argparse.Namespace) -> int:

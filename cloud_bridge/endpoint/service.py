@@ -32,7 +32,7 @@ from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.endpoint.statistics import Statistics
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
+from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded, open_best
 from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
@@ -56,9 +56,6 @@ AT_ONCE = 0.0005
 
 CANCELLED = 499
 """The status of a call that nobody waits for any more, for those who count."""
-
-QUICK = 64 << 10
-"""Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
 
 
 class Service:
@@ -164,7 +161,7 @@ class Service:
         if not self._places.acquire(blocking=False):
             raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=self._backlog())
         call.future.add_done_callback(lambda _: self._places.release())
-        if _is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
+        if call.form.is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
             self._read(call, model)
             return
         try:
@@ -286,12 +283,6 @@ class Service:
         self.metrics.stage(*which, "compute", seconds)
         for each in waited:
             self.metrics.stage(*which, "queue", each)
-
-
-def _is_quick(message: Message) -> bool:
-    """Whether it takes no time worth a thread to read it."""
-    length = message.headers.get(HEADER_LENGTH, str(len(message.body)))
-    return CONTENT_ENCODING not in message.headers and length.isdecimal() and int(length[:18]) <= QUICK
 
 
 def _step_back() -> None:

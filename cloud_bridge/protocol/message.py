@@ -34,6 +34,9 @@ HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGE
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
+QUICK = 64 << 10
+"""Bytes of a message beside its raw tensors that are read at once, on the thread that brings them."""
+
 _MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 

@@ -1,0 +1,64 @@
+"""The endpoint's gRPC face: a server at an address, on the loop that HTTP runs on."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # anybody can make it complain on stderr, line after line
+
+import grpc
+
+from cloud_bridge.endpoint.access import Access
+from cloud_bridge.endpoint.grpc_face import Face
+from cloud_bridge.endpoint.service import Service
+from cloud_bridge.protocol.grpc import SERVICE
+from edge_runtime.errors import InputError
+
+AT_ONCE = 256
+"""Calls and streams that are open at once."""
+
+
+class Server:
+    """The face at an address. To be made, started and stopped on one running loop."""
+
+    def __init__(self, service: Service, host: str, port: int, access: Access) -> None:
+        self._face = Face(service, access.keys)
+        options = (
+            ("grpc.max_receive_message_length", service.limits.body),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # else a second endpoint would take half of the first one's calls
+        )
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=AT_ONCE)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._face.methods()),))
+        name = f"[{host}]" if ":" in host else host
+        bound = self._bind(f"{name}:{port}", access)
+        self.url = f"grpc{'s' if access.tls else ''}://{name}:{bound}"
+
+    def _bind(self, address: str, access: Access) -> int:
+        credentials = _credentials(access)
+        try:
+            if credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise InputError(f"cannot listen for gRPC on {address}: {error}") from error
+
+    async def start(self) -> None:
+        """Take calls from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more, and let those under way end, for so many seconds."""
+        self._face.stop()
+        await self._server.stop(grace)
+
+
+def _credentials(access: Access) -> grpc.ServerCredentials | None:
+    if access.tls is None:
+        return None
+    try:
+        pair = access.tls.key.read_bytes(), access.tls.certificate.read_bytes()
+        clients = None if access.tls.clients is None else access.tls.clients.read_bytes()
+    except OSError as error:
+        raise InputError(f"the TLS files cannot be used: {error}") from error
+    return grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)

@@ -1,0 +1,284 @@
+"""The Open Inference Protocol's calls as gRPC carries them (package `inference`, as KServe and Triton have it): a message's
+body is the bytes of a ModelInferRequest or of a ModelInferResponse. Anything else raises ProtocolError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud_bridge.protocol import protobuf
+from cloud_bridge.protocol.body import flag, refuse, whole
+from cloud_bridge.protocol.message import LIMITS, QUICK, Buffer, Limits, Message, remaining
+from cloud_bridge.protocol.oip import (
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    budget_of,
+    refuse_sequences,
+    told,
+    wanted,
+)
+from cloud_bridge.protocol.protobuf import I32, I64, LEN, VARINT
+from cloud_bridge.protocol.tensors import DATATYPES, count, from_bytes, objects, to_bytes, written_as
+from edge_runtime.errors import ProtocolError
+from edge_runtime.signature import Signature
+from edge_runtime.values import Array
+
+SERVICE = "inference.GRPCInferenceService"
+
+Parameter: TypeAlias = bool | int | float | str
+
+_FIELDS = 1024
+"""Fields of a message, or of its map of parameters."""
+
+_LOOSE = 1 << 18
+"""Elements that are fields of their own, as each of `bytes_contents` is."""
+
+_WORD = (1 << 64) - 1
+
+_CONTENTS = {
+    "BOOL": 1, "INT8": 2, "INT16": 2, "INT32": 2, "INT64": 3, "UINT8": 4, "UINT16": 4, "UINT32": 4, "UINT64": 5,
+    "FP32": 6, "FP64": 7, "BYTES": 8,
+}  # fmt: skip
+"""Which field of the contents holds a datatype's elements; FP16 has none."""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """What a request names; empty what it does not."""
+
+    name: str = ""
+    version: str = ""
+    id: str = ""
+
+
+class StreamedRequest(InferRequest, frozen=True):
+    """What a request asks, and whether its answer is to say that it is the last one."""
+
+    final: bool = False
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    kind: str
+    shape: list[int]
+    contents: list[memoryview]
+
+
+def decode_named(body: bytes) -> Named:
+    """Which model, and for a call which id: the same fields in every request that names a model."""
+    found = {1: "", 2: "", 3: ""}
+    for number, kind, _, data in protobuf.fields(memoryview(body), _FIELDS):
+        if number in found and kind == LEN:
+            found[number] = protobuf.text(data)
+    return Named(*found.values())
+
+
+def is_quick(message: Message) -> bool:
+    """Whether it is read in no time: raw tensors are, however large."""
+    raw = sum(len(data) for number, _, _, data in protobuf.fields(memoryview(message.body), _FIELDS) if number == 7)
+    return len(message.body) - raw <= QUICK
+
+
+def decode_request(message: Message, limits: Limits = LIMITS, signature: Signature | None = None) -> StreamedRequest:
+    """What a ModelInferRequest asks. The signature is not needed."""
+    body = memoryview(message.body)
+    if len(body) > limits.body:
+        raise ProtocolError(f"a message of {len(body)} bytes; at most {limits.body} are accepted")
+    request_id = ""
+    parameters: dict[str, Any] = {}
+    tensors: list[_Tensor] = []
+    outputs: list[RequestedOutput] = []
+    raw: list[memoryview] = []
+    for number, kind, _, data in protobuf.fields(body, _FIELDS):
+        if kind != LEN:
+            continue
+        if number == 3:
+            request_id = protobuf.text(data)
+        elif number == 4:
+            parameters.update([_parameter(data)])
+        elif number == 5:
+            tensors.append(_tensor(data, limits))
+        elif number == 6:
+            outputs.append(_output(data))
+        elif number == 7:
+            raw.append(data)
+    refuse_sequences(parameters)
+    if len({output.name for output in outputs}) < len(outputs):
+        raise ProtocolError("an output is asked for twice")
+    return StreamedRequest(
+        _arrays(tensors, raw, limits),
+        request_id,
+        tuple(outputs),
+        binary=True,
+        budget=budget_of(parameters, remaining(message)),
+        priority=whole(parameters, "priority") or 0,
+        final=flag(parameters, "triton_enable_empty_final_response", False),
+    )
+
+
+def encode_response(response: InferResponse, request: InferRequest) -> Message:
+    """The answer as a ModelInferResponse, its tensors raw. InputError when it asks for what cannot be written."""
+    parameters = dict(told(response))
+    if isinstance(request, StreamedRequest) and request.final:
+        parameters["triton_final_response"] = True
+    outputs: list[bytes] = []
+    contents: list[Buffer] = []
+    for output in wanted(response, request):
+        array = response.outputs[output.name]
+        kind, shape = written_as(output.name, array), protobuf.packed(array.shape)
+        outputs.append(protobuf.write((1, output.name), (2, kind), (3, shape)))
+        contents.append(to_bytes(array))
+    return Message(
+        protobuf.write(
+            (1, response.model),
+            (2, response.version),
+            (3, request.id),
+            (4, [_written(name, value) for name, value in parameters.items()]),
+            (5, outputs),
+            (6, contents),
+        )
+    )
+
+
+def encode_streamed(body: bytes) -> bytes:
+    """A ModelStreamInferResponse of an answer."""
+    return protobuf.write((2, [body]))
+
+
+def encode_streamed_error(text: str, request_id: str) -> bytes:
+    """A ModelStreamInferResponse that says why there is no answer to this request."""
+    return protobuf.write((1, text), (2, protobuf.write((3, request_id))))
+
+
+def _parameter(entry: memoryview) -> tuple[str, Parameter]:
+    """An entry of a map of InferParameters."""
+    name, value = "", memoryview(b"")
+    for number, kind, _, data in protobuf.fields(entry, _FIELDS):
+        if kind == LEN and number == 1:
+            name = protobuf.text(data)
+        elif kind == LEN and number == 2:
+            value = data
+    held: Parameter | None = None
+    for number, kind, integer, data in protobuf.fields(value, _FIELDS):
+        match number, kind:
+            case 1, protobuf.VARINT:
+                held = integer != 0
+            case 2, protobuf.VARINT:
+                held = protobuf.signed(integer)
+            case 3, protobuf.LEN:
+                held = protobuf.text(data)
+            case 4, protobuf.I64:
+                held = protobuf.double(data)
+            case 5, protobuf.VARINT:
+                held = integer
+    if held is None:
+        raise ProtocolError(f"parameter {name[:40]!r} has no value of a kind that is known here")
+    return name, held
+
+
+def _written(name: str, value: Parameter) -> bytes:
+    number = {bool: 1, int: 2, str: 3, float: 4}[type(value)]
+    return protobuf.write((1, name), (2, [protobuf.write((number, [value]))]))
+
+
+def _tensor(entry: memoryview, limits: Limits) -> _Tensor:
+    tensor = _Tensor("", "", [], [])
+    for number, kind, integer, data in protobuf.fields(entry, _FIELDS):
+        match number, kind:
+            case 1, protobuf.LEN:
+                tensor.name = protobuf.text(data)
+            case 2, protobuf.LEN:
+                tensor.kind = protobuf.text(data)
+            case 3, protobuf.VARINT:
+                tensor.shape.append(protobuf.signed(integer))
+            case 3, protobuf.LEN:
+                if len(data) > protobuf.LONGEST * limits.rank:
+                    raise ProtocolError(f"tensor {tensor.name!r}: its shape has too many dimensions")
+                tensor.shape += (protobuf.signed(int(size)) for block in protobuf.varints(data) for size in block)
+            case 4, protobuf.LEN:
+                refuse(dict([_parameter(data)]), "shared_memory_region", "tensors travel inside the message only")
+            case 5, protobuf.LEN:
+                tensor.contents.append(data)
+    return tensor
+
+
+def _output(entry: memoryview) -> RequestedOutput:
+    name = ""
+    for number, kind, _, data in protobuf.fields(entry, _FIELDS):
+        if kind == LEN and number == 1:
+            name = protobuf.text(data)
+        elif kind == LEN and number == 2:
+            parameters = dict([_parameter(data)])
+            refuse(parameters, "classification", "ask for the scores and sort them")
+            refuse(parameters, "shared_memory_region", "tensors travel inside the message only")
+    return RequestedOutput(name, binary=True)
+
+
+def _arrays(tensors: list[_Tensor], raw: list[memoryview], limits: Limits) -> dict[str, Array]:
+    if len(tensors) > limits.tensors:
+        raise ProtocolError(f"{len(tensors)} tensors; at most {limits.tensors} are accepted")
+    typed = [tensor.name for tensor in tensors if any(tensor.contents)]
+    if raw and typed:
+        raise ProtocolError(f"tensor {typed[0]!r} has contents beside raw_input_contents: use one of the two")
+    if raw and len(raw) != len(tensors):
+        raise ProtocolError(f"{len(raw)} raw_input_contents for {len(tensors)} inputs: give one for each, or none")
+    if sum(len(part) for tensor in tensors for part in tensor.contents) > limits.json:
+        raise ProtocolError(f"over {limits.json} bytes of contents: send tensors in raw_input_contents")
+    arrays: dict[str, Array] = {}
+    for place, tensor in enumerate(tensors):
+        if tensor.name in arrays:
+            raise ProtocolError(f"tensor {tensor.name!r} is given twice")
+        elements = count(tensor.name, tensor.shape, tensor.kind, limits)
+        if raw:
+            arrays[tensor.name] = from_bytes(tensor.name, tensor.shape, tensor.kind, elements, raw[place])
+        else:
+            arrays[tensor.name] = _typed(tensor, elements)
+    return arrays
+
+
+def _typed(tensor: _Tensor, elements: int) -> Array:
+    """The array of a tensor's contents."""
+    name, kind = tensor.name, tensor.kind
+    if kind not in _CONTENTS:
+        raise ProtocolError(f"tensor {name!r} is {kind}, which the protocol carries in raw_input_contents only")
+    blocks: list[Array] = [np.empty(0, DATATYPES[kind])]
+    for part in tensor.contents:
+        for number, form, integer, data in protobuf.fields(part, _LOOSE):
+            if number != _CONTENTS[kind]:
+                raise ProtocolError(f"tensor {name!r} is {kind}, but its contents are of another type")
+            blocks += _elements(name, kind, form, integer, data)
+    flat: Array = np.concatenate(blocks)
+    if len(flat) != elements:
+        raise ProtocolError(f"tensor {name!r}: its contents have {len(flat)} elements; its shape has {elements}")
+    return flat.reshape(tensor.shape)
+
+
+def _elements(name: str, kind: str, form: int, integer: int, data: memoryview) -> Iterator[Array]:
+    """Those of one field: packed, or one by itself."""
+    dtype = DATATYPES[kind]
+    if kind == "BYTES" and form == LEN:
+        yield objects([bytes(data)], [1])
+    elif dtype.kind == "f" and form in (LEN, I32, I64) and len(data) % dtype.itemsize == 0:
+        yield np.frombuffer(data, dtype)
+    elif dtype.kind in "biu" and form == LEN:
+        for block in protobuf.varints(data):
+            yield _narrow(name, kind, block)
+    elif dtype.kind in "biu" and form == VARINT:
+        yield _narrow(name, kind, np.array([integer & _WORD], np.uint64))
+    else:
+        raise ProtocolError(f"tensor {name!r}: its contents are not those of {kind}")
+
+
+def _narrow(name: str, kind: str, block: NDArray[np.uint64]) -> Array:
+    """As the datatype says, of which the contents hold several in one field."""
+    if kind == "BOOL":
+        return np.asarray(block != 0)
+    info = np.iinfo(DATATYPES[kind])
+    values: Array = block.view(np.int64) if info.min < 0 else block
+    if values.size and not info.min <= int(values.min()) <= int(values.max()) <= info.max:
+        raise ProtocolError(f"tensor {name!r}: its contents do not all fit {kind}")
+    return values.astype(info.dtype)
