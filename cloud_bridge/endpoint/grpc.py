@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # anybody can make it complain on stderr, line after line
 
@@ -41,7 +42,8 @@ class Server:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            raise InputError(f"cannot listen for gRPC on {address}: {error}") from error
+            told = "it is in use, or none of this machine's"
+            raise InputError(f"cannot listen for gRPC on {address}: {told}") from error
 
     async def start(self) -> None:
         """Take calls from now on."""
@@ -54,11 +56,17 @@ class Server:
 
 
 def _credentials(access: Access) -> grpc.ServerCredentials | None:
-    if access.tls is None:
+    tls = access.tls
+    if tls is None:
         return None
     try:
-        pair = access.tls.key.read_bytes(), access.tls.certificate.read_bytes()
-        clients = None if access.tls.clients is None else access.tls.clients.read_bytes()
-    except OSError as error:
+        # Read by Python's ssl first: gRPC tells nobody what is wrong with a file.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.certificate, tls.key, password=str)
+        if tls.clients is not None:
+            context.load_verify_locations(tls.clients)
+        pair = tls.key.read_bytes(), tls.certificate.read_bytes()
+        clients = None if tls.clients is None else tls.clients.read_bytes()
+    except OSError as error:  # an ssl.SSLError, too
         raise InputError(f"the TLS files cannot be used: {error}") from error
     return grpc.ssl_server_credentials([pair], clients, require_client_auth=clients is not None)

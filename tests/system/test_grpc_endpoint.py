@@ -1,0 +1,425 @@
+"""The endpoint's gRPC face, asked by grpcio with bytes: budgets, cancelling, errors, limits, access, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+from grpc import StatusCode
+
+from cloud_bridge.endpoint.access import Access
+from cloud_bridge.endpoint.grpc import Server
+from cloud_bridge.endpoint.grpc_face import AHEAD
+from cloud_bridge.endpoint.jobs import Answer, Form
+from cloud_bridge.endpoint.service import Service
+from cloud_bridge.protocol import oip
+from cloud_bridge.protocol.message import BUDGET, Message
+from edge_runtime.bundles.store import Bundle, Store
+from edge_runtime.engines import Candidate, Loaded
+from edge_runtime.errors import InputError
+from edge_runtime.values import Array, Tensors
+from tests.doubles import HERE, PythonSession
+from tests.endpoint import Endpoint, GatedSession, endpoint, eventually
+from tests.onnx_store import write_store
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from tritonclient.grpc import service_pb2 as pb
+
+AMPLE = 30.0
+KEY = "0123456789abcdef"
+METHODS = "/inference.GRPCInferenceService/"
+
+
+def call(model: str, name: str, array: Array, datatype: str, request_id: str = "") -> bytes:
+    """A ModelInferRequest."""
+    request = pb.ModelInferRequest(model_name=model, id=request_id, raw_input_contents=[array.tobytes()])
+    request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+    return bytes(request.SerializeToString())
+
+
+def double(request_id: str = "") -> bytes:
+    return call("double", "x", np.ones((1, 2), np.float32), "FP32", request_id)
+
+
+def patience(turns: int) -> bytes:
+    return call("patience", "turns", np.array(turns), "INT64")
+
+
+def answer(body: bytes) -> list[float]:
+    """What a ModelInferResponse holds."""
+    found: list[float] = np.frombuffer(pb.ModelInferResponse.FromString(body).raw_output_contents[0], np.float32).tolist()
+    return found
+
+
+class Client:
+    """A channel, and its methods."""
+
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None, key: str | None = None) -> None:
+        options = (("grpc.max_send_message_length", -1),)
+        self.channel: Any
+        if credentials is None:
+            self.channel = grpc.insecure_channel(address, options)
+        else:
+            self.channel = grpc.secure_channel(address, credentials, options)
+        self._metadata = () if key is None else (("authorization", f"Bearer {key}"),)
+
+    def ask(self, method: str, body: bytes = b"", **options: Any) -> bytes:
+        options = {"metadata": self._metadata, "timeout": AMPLE, **options}
+        found: bytes = self.channel.unary_unary(METHODS + method)(body, **options)
+        return found
+
+    def infer(self, body: bytes, **options: Any) -> Any:
+        """A call under way."""
+        return self.channel.unary_unary(METHODS + "ModelInfer").future(body, **options)
+
+    def stream(self, requests: Iterator[bytes]) -> Any:
+        return self.channel.stream_stream(METHODS + "ModelStreamInfer")(requests)
+
+    def refused(self, method: str, body: bytes = b"", **options: Any) -> tuple[StatusCode, str, dict[str, str]]:
+        with pytest.raises(grpc.RpcError) as caught:
+            self.ask(method, body, **options)
+        error: Any = caught.value
+        return error.code(), error.details(), dict(error.trailing_metadata())
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+class Watched(Service):
+    """Runs every model in one session, and keeps what is submitted."""
+
+    def __init__(self, store: Path, session: PythonSession, **options: Any) -> None:
+        def opener(bundle: Bundle) -> Loaded:
+            return Loaded(bundle, Candidate(bundle.manifest.variants[0], HERE), session, "a test")
+
+        super().__init__(Store(store), opener=opener, workers=1, rows=1, **options)
+        self.futures: list[Future[Answer]] = []
+        self.budgets: list[str | None] = []
+
+    def submit(
+        self, model: str, version: str | None, message: Message, *, received: float, form: Form = oip
+    ) -> Future[Answer]:  # fmt: skip
+        self.budgets.append(message.headers.get(BUDGET))
+        self.futures.append(super().submit(model, version, message, received=received, form=form))
+        return self.futures[-1]
+
+
+@contextmanager
+def served(service: Service) -> Iterator[Client]:
+    """The face in front of a service in this process."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def wait(coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(AMPLE)
+
+    async def start() -> Server:
+        server = Server(service, "127.0.0.1", 0, Access())
+        await server.start()
+        return server
+
+    server = wait(start())
+    try:
+        with closing(Client(server.url.removeprefix("grpc://"))) as client:
+            yield client
+    finally:
+        wait(server.stop(AMPLE))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        service.close()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("grpc")).path
+
+
+@pytest.fixture(scope="module")
+def running(store: Path) -> Iterator[Endpoint]:
+    with endpoint(store, "--grpc", ":0") as running:
+        yield running
+
+
+@pytest.fixture
+def client(running: Endpoint) -> Iterator[Client]:
+    """A client of an endpoint, which must still answer after the test."""
+    with closing(Client(running.grpc)) as client:
+        yield client
+        assert answer(client.ask("ModelInfer", double())) == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_who_leaves_costs_nothing(store: Path, streamed: bool) -> None:
+    """A call that is cancelled while it waits is not run, and neither is what waits in a stream that is."""
+    session = GatedSession()
+    service = Watched(store, session)
+    with served(service) as client:
+        staying = client.infer(double())
+        assert session.begun.wait(AMPLE)
+        leaving = client.stream(iter([double()] * 3)) if streamed else client.infer(double())
+        calls = 4 if streamed else 2
+        eventually(lambda: len(service.futures) == calls, "the calls wait")
+        leaving.cancel()
+        eventually(lambda: all(future.cancelled() for future in service.futures[1:]), "they are dropped")
+        session.gate.set()
+        assert answer(staying.result(AMPLE)) == [2.0, 2.0]
+    assert session.runs == 1
+
+
+def test_deadlines_are_budgets(store: Path) -> None:
+    """The shorter of the call's deadline and what its metadata say; without either there is none."""
+    session = GatedSession()
+    service = Watched(store, session)
+    session.gate.set()
+    with served(service) as client:
+        for options in ({}, {"timeout": 20.0}, {"timeout": 20.0, "metadata": ((BUDGET, "5000"),)}):
+            client.infer(double(), **options).result(AMPLE)
+        client.infer(double(), timeout=5.0, metadata=((BUDGET, "20000"),)).result(AMPLE)
+        assert service.budgets[0] is None
+        _, long, said, short = (float(budget or 0) for budget in service.budgets)
+        assert 5000.0 < long < 20_500.0  # on the wire gRPC rounds a deadline up, by one per cent at most
+        assert said == 5000.0
+        assert 0.0 < short < 5100.0
+        code, told, _ = client.refused("ModelInfer", double(), metadata=((BUDGET, "0"),))
+        assert code is StatusCode.DEADLINE_EXCEEDED
+        assert "budget" in told
+        code, told, _ = client.refused("ModelInfer", double(), metadata=((BUDGET, "soon"),))
+        assert code is StatusCode.INVALID_ARGUMENT
+
+
+def test_a_deadline_that_passes_drops_the_call(store: Path) -> None:
+    """It is not run when its turn comes."""
+    session = GatedSession()
+    service = Watched(store, session)
+    with served(service) as client:
+        staying = client.infer(double())
+        assert session.begun.wait(AMPLE)
+        assert client.infer(double(), timeout=0.2).exception(AMPLE).code() is StatusCode.DEADLINE_EXCEEDED
+        eventually(lambda: all(future.done() for future in service.futures[1:]), "it is dropped")
+        session.gate.set()
+        staying.result(AMPLE)
+    assert session.runs == 1
+
+
+def test_refused_with_a_time_to_come_again(store: Path) -> None:
+    """An endpoint that is full says so at once, and when it may be asked again."""
+    session = GatedSession()
+    with served(Watched(store, session, waiting=0)) as client:
+        staying = client.infer(double())
+        assert session.begun.wait(AMPLE)
+        code, told, trailing = client.refused("ModelInfer", double())
+        assert code is StatusCode.UNAVAILABLE
+        assert "overloaded" in told
+        assert int(trailing["retry-after"]) >= 1
+        session.gate.set()
+        staying.result(AMPLE)
+
+
+def test_requests_take_room(store: Path) -> None:
+    """What they hold in memory is counted with that of all others."""
+    with served(Watched(store, PythonSession(), held=100)) as client:
+        assert client.refused("ModelInfer", call("double", "x", np.ones((20, 2), np.float32), "FP32"))[0] is (
+            StatusCode.UNAVAILABLE
+        )
+        stream = client.stream(iter([bytes(1000), double("2")]))
+        told = [pb.ModelStreamInferResponse.FromString(each) for each in stream]
+        assert "large requests" in told[0].error_message
+        assert answer(told[1].infer_response.SerializeToString()) == [2.0, 2.0]
+
+
+def test_a_defect_is_one_caller_s(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """INTERNAL, with no word of what is inside; the next call is answered."""
+
+    class Broken(PythonSession):
+        def run(self, inputs: Tensors) -> dict[str, Array]:
+            if inputs["x"][0, 0] == 1:
+                raise ZeroDivisionError("a defect")
+            return super().run(inputs)
+
+    with served(Watched(store, Broken())) as client:
+        assert client.refused("ModelInfer", double())[:2] == (
+            StatusCode.INTERNAL,
+            "an internal error: see the endpoint's log",
+        )
+        zeros = call("double", "x", np.zeros((1, 2), np.float32), "FP32")
+        assert answer(client.ask("ModelInfer", zeros)) == [0.0, 0.0]
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "code", "words"),
+    [
+        ("ModelInfer", call("nothing", "x", np.ones(1), "FP64"), StatusCode.NOT_FOUND, "not installed"),
+        ("ModelInfer", call("double", "z", np.ones(1), "FP64"), StatusCode.INVALID_ARGUMENT, "z"),
+        ("ModelInfer", call("../x", "x", np.ones(1), "FP64"), StatusCode.NOT_FOUND, "no such model"),
+        ("ModelInfer", call("m" * 9000, "x", np.ones(1), "FP64"), StatusCode.NOT_FOUND, "mmm"),
+        ("ModelInfer", call("\N{SNOWMAN}" * 9000, "x", np.ones(1), "FP64"), StatusCode.NOT_FOUND, "no such model"),
+        ("ModelInfer", b"\x0b", StatusCode.INVALID_ARGUMENT, "Protocol Buffers"),
+        ("ModelInfer", b"", StatusCode.NOT_FOUND, "no such model"),
+        ("ModelMetadata", b"\x0a\x07nothing", StatusCode.NOT_FOUND, "not installed"),
+        ("ModelConfig", b"\x0a\x07nothing", StatusCode.NOT_FOUND, "not installed"),
+        ("ModelStatistics", b"\x0a\x07nothing", StatusCode.NOT_FOUND, "not installed"),
+        ("ModelReady", b"\xff", StatusCode.INVALID_ARGUMENT, "Protocol Buffers"),
+        ("RepositoryModelLoad", b"", StatusCode.UNIMPLEMENTED, "not loaded or unloaded over gRPC"),
+        ("RepositoryModelUnload", b"", StatusCode.UNIMPLEMENTED, "not loaded or unloaded over gRPC"),
+        ("TraceSetting", b"", StatusCode.UNIMPLEMENTED, "Method not found"),
+        ("ModelInfer", bytes(65 << 20), StatusCode.RESOURCE_EXHAUSTED, "larger than max"),
+    ],
+)  # fmt: skip
+def test_errors_have_their_status(client: Client, method: str, body: bytes, code: StatusCode, words: str) -> None:
+    """In gRPC's words, with ours beside them."""
+    found, told, _ = client.refused(method, body)
+    assert found is code
+    assert words in told
+
+
+def test_compressed_messages_have_the_same_limit(client: Client) -> None:
+    """Those that would expand past it are not expanded."""
+    found, told, _ = client.refused("ModelInfer", bytes(256 << 20), compression=grpc.Compression.Gzip)
+    assert found is StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in told
+
+
+def test_a_call_without_a_message(client: Client) -> None:
+    """Is answered too."""
+    with pytest.raises(grpc.RpcError, match="without a message"):
+        client.channel.stream_unary(METHODS + "ModelInfer")(iter([]), timeout=AMPLE)
+
+
+def test_a_stream_s_answers_come_in_order(client: Client) -> None:
+    """Many more than are under way at once, slow ones before quick ones, and errors in their place."""
+    requests = [patience(200_000), b"\xff", double("2"), call("nothing", "x", np.ones(1), "FP64", "3")]
+    requests += [double(str(number)) for number in range(4, 4 + 3 * AHEAD)]
+    told = [pb.ModelStreamInferResponse.FromString(each) for each in client.stream(iter(requests))]
+    assert len(told) == len(requests)
+    assert told[0].infer_response.model_name == "patience"
+    assert "Protocol Buffers" in told[1].error_message
+    assert "not installed" in told[3].error_message
+    assert [each.infer_response.id for each in told[2:]] == [str(number) for number in range(2, len(requests))]
+
+
+def test_calls_are_counted_with_all_others(running: Endpoint, client: Client) -> None:
+    """In the statistics that HTTP tells."""
+    before = pb.ModelStatisticsResponse.FromString(client.ask("ModelStatistics", b"\x0a\x06double"))
+    client.ask("ModelInfer", double())
+    after = pb.ModelStatisticsResponse.FromString(client.ask("ModelStatistics", b"\x0a\x06double"))
+    assert after.model_stats[0].execution_count == before.model_stats[0].execution_count + 1
+
+
+def test_keys_and_tls(store: Path, tmp_path: Path) -> None:
+    """An endpoint on a network is asked over TLS, by who has a key; whether it lives, by anybody."""
+    keys, cert, private = tmp_path / "keys", tmp_path / "cert.pem", tmp_path / "key.pem"
+    keys.write_text(KEY)
+    authority = trustme.CA()
+    mine = authority.issue_cert("127.0.0.1")
+    mine.private_key_pem.write_to_path(private)
+    mine.cert_chain_pems[0].write_to_path(cert)
+    trust = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    options = ("--keys", str(keys), "--tls", str(cert), str(private), "--grpc", "0.0.0.0:0")
+    with endpoint(store, *options, http=None) as running:
+        assert running.announced["grpc"].startswith("grpcs://0.0.0.0:")
+        address = running.grpc.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        with closing(Client(address, trust, KEY)) as known:
+            assert answer(known.ask("ModelInfer", double())) == [2.0, 2.0]
+        for key in (None, f"{KEY}x"):
+            with closing(Client(address, trust, key)) as stranger:
+                for method in ("ModelInfer", "ServerReady"):
+                    assert stranger.refused(method, double())[0] is StatusCode.UNAUTHENTICATED
+                with pytest.raises(grpc.RpcError, match="needs a key"):
+                    next(stranger.stream(iter([double()])))
+                assert stranger.ask("ServerLive") == b"\x08\x01"
+        with closing(Client(address)) as plain:
+            assert plain.refused("ServerLive")[0] is StatusCode.UNAVAILABLE
+
+
+def test_certificates_of_clients(store: Path, tmp_path: Path) -> None:
+    """Without one of the clients' authority nobody is answered."""
+    cert, private, clients = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
+    authority, strange = trustme.CA(), trustme.CA()
+    mine = authority.issue_cert("127.0.0.1")
+    mine.private_key_pem.write_to_path(private)
+    mine.cert_chain_pems[0].write_to_path(cert)
+    authority.cert_pem.write_to_path(clients)
+    options = ("--tls", str(cert), str(private), "--client-ca", str(clients), "--grpc", ":0")
+    with endpoint(store, *options, http=None) as running:
+        for issuer, fine in ((authority, True), (strange, False), (None, False)):
+            own = None if issuer is None else issuer.issue_cert("device.example")
+            pair = (None, None) if own is None else (own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes())
+            trust = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), *pair)
+            with closing(Client(running.grpc, trust)) as client:
+                if fine:
+                    assert answer(client.ask("ModelInfer", double())) == [2.0, 2.0]
+                else:
+                    assert client.refused("ServerLive")[0] is StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--grpc", "0.0.0.0:0"), "--keys"),
+        (("--grpc", "8001"), "no address"),
+        (("--grpc", "192.0.2.1:0", "--insecure"), "cannot listen"),
+        (("--grpc", ":0", "--tls", "no.pem", "no.pem"), "TLS"),
+        (("--grpc", ":0", "--tls", __file__, __file__), "TLS"),
+    ],
+)
+def test_what_cannot_be_served_ends_with_2(store: Path, options: Sequence[str], words: str) -> None:
+    """And says what to do."""
+    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_address_in_use(running: Endpoint, store: Path) -> None:
+    """Two endpoints do not share one."""
+
+    async def again() -> None:
+        with closing(Service(Store(store))) as service:
+            Server(service, "127.0.0.1", int(running.grpc.rpartition(":")[2]), Access())
+
+    with pytest.raises(InputError, match="cannot listen"):
+        asyncio.run(again())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("http", ["127.0.0.1:0", None])
+def test_orderly_end(store: Path, number: int, http: str | None) -> None:
+    """A signal lets calls and streams under way be answered, and the process ends with status 0 and nothing to say."""
+    sent, over = threading.Event(), threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        yield double()
+        yield patience(50_000)
+        sent.set()
+        over.wait(AMPLE)
+
+    with endpoint(store, "--grpc", ":0", http=http) as running, closing(Client(running.grpc)) as client:
+        staying, stream = client.infer(patience(50_000)), client.stream(requests())
+        next(stream)
+        assert sent.wait(AMPLE)
+        client.ask("ServerReady")  # over the same connection: what was sent before it is here
+        running.process.send_signal(number)
+        assert pb.ModelInferResponse.FromString(staying.result(AMPLE)).model_name == "patience"
+        assert pb.ModelStreamInferResponse.FromString(next(stream)).infer_response.model_name == "patience"
+        with pytest.raises(grpc.RpcError, match="shutting down"):
+            next(stream)
+        over.set()
+        assert running.process.wait(AMPLE) == 0
