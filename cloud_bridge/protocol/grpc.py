@@ -3,15 +3,13 @@ body is the bytes of a ModelInferRequest or of a ModelInferResponse. Anything el
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from cloud_bridge.protocol import protobuf
 from cloud_bridge.protocol.body import flag, refuse, whole
+from cloud_bridge.protocol.grpc_contents import read_contents
 from cloud_bridge.protocol.message import LIMITS, QUICK, Buffer, Limits, Message, remaining
 from cloud_bridge.protocol.oip import (
     InferRequest,
@@ -22,8 +20,8 @@ from cloud_bridge.protocol.oip import (
     told,
     wanted,
 )
-from cloud_bridge.protocol.protobuf import I32, I64, LEN, VARINT
-from cloud_bridge.protocol.tensors import DATATYPES, count, from_bytes, objects, to_bytes, written_as
+from cloud_bridge.protocol.protobuf import LEN
+from cloud_bridge.protocol.tensors import count, from_bytes, to_bytes, written_as
 from edge_runtime.errors import ProtocolError
 from edge_runtime.signature import Signature
 from edge_runtime.values import Array
@@ -34,17 +32,6 @@ Parameter: TypeAlias = bool | int | float | str
 
 _FIELDS = 1024
 """Fields of a message, or of its map of parameters."""
-
-_LOOSE = 1 << 18
-"""Elements that are fields of their own, as each of `bytes_contents` is."""
-
-_WORD = (1 << 64) - 1
-
-_CONTENTS = {
-    "BOOL": 1, "INT8": 2, "INT16": 2, "INT32": 2, "INT64": 3, "UINT8": 4, "UINT16": 4, "UINT32": 4, "UINT64": 5,
-    "FP32": 6, "FP64": 7, "BYTES": 8,
-}  # fmt: skip
-"""Which field of the contents holds a datatype's elements; FP16 has none."""
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -79,8 +66,10 @@ def decode_named(body: bytes) -> Named:
 
 def is_quick(message: Message) -> bool:
     """Whether it is read in no time: raw tensors are, however large."""
-    raw = sum(len(data) for number, _, _, data in protobuf.fields(memoryview(message.body), _FIELDS) if number == 7)
-    return len(message.body) - raw <= QUICK
+    rest = len(message.body)
+    if rest > QUICK:
+        rest -= sum(len(data) for number, _, _, data in protobuf.fields(memoryview(message.body), _FIELDS) if number == 7)
+    return rest <= QUICK
 
 
 def decode_request(message: Message, limits: Limits = LIMITS, signature: Signature | None = None) -> StreamedRequest:
@@ -198,7 +187,7 @@ def _tensor(entry: memoryview, limits: Limits) -> _Tensor:
             case 3, protobuf.LEN:
                 if len(data) > protobuf.LONGEST * limits.rank:
                     raise ProtocolError(f"tensor {tensor.name!r}: its shape has too many dimensions")
-                tensor.shape += (protobuf.signed(int(size)) for block in protobuf.varints(data) for size in block)
+                tensor.shape += protobuf.integers(data)
             case 4, protobuf.LEN:
                 refuse(dict([_parameter(data)]), "shared_memory_region", "tensors travel inside the message only")
             case 5, protobuf.LEN:
@@ -236,49 +225,5 @@ def _arrays(tensors: list[_Tensor], raw: list[memoryview], limits: Limits) -> di
         if raw:
             arrays[tensor.name] = from_bytes(tensor.name, tensor.shape, tensor.kind, elements, raw[place])
         else:
-            arrays[tensor.name] = _typed(tensor, elements)
+            arrays[tensor.name] = read_contents(tensor.name, tensor.kind, tensor.shape, elements, tensor.contents)
     return arrays
-
-
-def _typed(tensor: _Tensor, elements: int) -> Array:
-    """The array of a tensor's contents."""
-    name, kind = tensor.name, tensor.kind
-    if kind not in _CONTENTS:
-        raise ProtocolError(f"tensor {name!r} is {kind}, which the protocol carries in raw_input_contents only")
-    blocks: list[Array] = [np.empty(0, DATATYPES[kind])]
-    for part in tensor.contents:
-        for number, form, integer, data in protobuf.fields(part, _LOOSE):
-            if number != _CONTENTS[kind]:
-                raise ProtocolError(f"tensor {name!r} is {kind}, but its contents are of another type")
-            blocks += _elements(name, kind, form, integer, data)
-    flat: Array = np.concatenate(blocks)
-    if len(flat) != elements:
-        raise ProtocolError(f"tensor {name!r}: its contents have {len(flat)} elements; its shape has {elements}")
-    return flat.reshape(tensor.shape)
-
-
-def _elements(name: str, kind: str, form: int, integer: int, data: memoryview) -> Iterator[Array]:
-    """Those of one field: packed, or one by itself."""
-    dtype = DATATYPES[kind]
-    if kind == "BYTES" and form == LEN:
-        yield objects([bytes(data)], [1])
-    elif dtype.kind == "f" and form in (LEN, I32, I64) and len(data) % dtype.itemsize == 0:
-        yield np.frombuffer(data, dtype)
-    elif dtype.kind in "biu" and form == LEN:
-        for block in protobuf.varints(data):
-            yield _narrow(name, kind, block)
-    elif dtype.kind in "biu" and form == VARINT:
-        yield _narrow(name, kind, np.array([integer & _WORD], np.uint64))
-    else:
-        raise ProtocolError(f"tensor {name!r}: its contents are not those of {kind}")
-
-
-def _narrow(name: str, kind: str, block: NDArray[np.uint64]) -> Array:
-    """As the datatype says, of which the contents hold several in one field."""
-    if kind == "BOOL":
-        return np.asarray(block != 0)
-    info = np.iinfo(DATATYPES[kind])
-    values: Array = block.view(np.int64) if info.min < 0 else block
-    if values.size and not info.min <= int(values.min()) <= int(values.max()) <= info.max:
-        raise ProtocolError(f"tensor {name!r}: its contents do not all fit {kind}")
-    return values.astype(info.dtype)

@@ -1,14 +1,14 @@
 """Protocol Buffers' wire format: bytes <-> fields. Pure.
 
-Google's runtime is not used for it: it copies each tensor twice, and unfolds a message of many fields of two bytes into
-gigabytes of objects before anybody can refuse it. Here tensors stay where they lie, and every count has its limit.
+Google's runtime is not used for it: a message of nothing but empty tensors takes forty times its size there before anybody
+can refuse it, and a tensor is copied twice. Here every count has its limit, and tensors stay where they lie.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ Value: TypeAlias = "int | float | str | Buffer"
 
 BLOCK = 1 << 20
 """Bytes of packed varints that are read at a time: what that takes is a multiple of them."""
+_ONE = (int, float, str, bytes, bytearray, memoryview)
+_SHORT = tuple(bytes([value]) for value in range(0x80))
 _NOTHING = memoryview(b"")
 _SIZES = {I64: 8, I32: 4}
 
@@ -39,12 +41,12 @@ def fields(data: memoryview, most: int) -> Iterator[tuple[int, int, int, memoryv
             raise ProtocolError("a part of the message has too many fields: send tensors in raw_input_contents")
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
-        if kind == VARINT:
+        if kind == LEN:
+            size, at = _varint(data, at)
+        elif kind == VARINT:
             value, at = _varint(data, at)
             yield number, kind, value, _NOTHING
             continue
-        if kind == LEN:
-            size, at = _varint(data, at)
         elif kind in _SIZES:
             size = _SIZES[kind]
         else:
@@ -75,8 +77,17 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+def integers(data: memoryview) -> list[int]:
+    """A few packed integers, of 64 bits with a sign."""
+    at, found = 0, []
+    while at < len(data):
+        value, at = _varint(data, at)
+        found.append(signed(value))
+    return found
+
+
 def varints(data: memoryview) -> Iterator[NDArray[np.uint64]]:
-    """Packed varints, a block at a time."""
+    """Many packed integers, without their signs, a block at a time."""
     while data:
         block = np.frombuffer(data[:BLOCK], np.uint8)
         ends = np.flatnonzero(block < 0x80)
@@ -97,20 +108,14 @@ def varints(data: memoryview) -> Iterator[NDArray[np.uint64]]:
 
 def write(*entries: tuple[int, Value | Iterable[Value]]) -> bytes:
     """A message of these fields: a number, and a value or several. What is empty or 0 is left out, as proto3 does."""
-    return b"".join(pieces(*entries))
-
-
-def pieces(*entries: tuple[int, Value | Iterable[Value]]) -> list[Buffer]:
-    """The same in pieces, large ones not copied."""
-    written: list[Buffer] = []
+    pieces: list[Buffer] = []
     for number, value in entries:
-        if isinstance(value, int | float | str | bytes | bytearray | memoryview):
-            if value:
-                written += _field(number, value)
-        else:
+        if not isinstance(value, _ONE):
             for each in value:
-                written += _field(number, each)
-    return written
+                _add(pieces, number, each)
+        elif value:
+            _add(pieces, number, value)
+    return b"".join(pieces)
 
 
 def packed(values: Iterable[int]) -> bytes:
@@ -118,28 +123,31 @@ def packed(values: Iterable[int]) -> bytes:
     return b"".join(map(_to_varint, values))
 
 
-def _field(number: int, value: Value) -> tuple[Buffer, ...]:
-    if isinstance(value, float):
-        return _to_varint(number << 3 | I64), struct.pack("<d", value)
+def _add(pieces: list[Buffer], number: int, value: Value) -> None:
     if isinstance(value, int):
-        return _to_varint(number << 3 | VARINT), _to_varint(value)
-    data: Any = value.encode(errors="replace") if isinstance(value, str) else value
-    return _to_varint(number << 3 | LEN), _to_varint(len(data)), data
+        pieces += _to_varint(number << 3 | VARINT), _to_varint(value)
+    elif isinstance(value, float):
+        pieces += _to_varint(number << 3 | I64), struct.pack("<d", value)
+    else:
+        data = value.encode(errors="replace") if isinstance(value, str) else value
+        pieces += _to_varint(number << 3 | LEN), _to_varint(len(data)), data
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """The integer that begins here, and where the next thing does."""
     value = shift = 0
-    for byte in data[at : at + LONGEST]:
-        at += 1
-        value |= (byte & 0x7F) << shift
+    for place in range(at, min(at + LONGEST, len(data))):
+        byte = data[place]
         if byte < 0x80:
-            return value, at
+            return value | byte << shift, place + 1
+        value |= (byte & 0x7F) << shift
         shift += 7
     raise ProtocolError("the message is not Protocol Buffers, or was cut off")
 
 
 def _to_varint(value: int) -> bytes:
+    if 0 <= value < 0x80:  # nearly all are
+        return _SHORT[value]
     value &= (1 << 64) - 1
     written = bytearray()
     while value > 0x7F:
