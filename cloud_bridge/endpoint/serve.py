@@ -36,6 +36,7 @@ def serve(
     access: Access = Access(),
     announce_json: bool = False,
     preload: bool = True,
+    control: bool = False,
     workers: int = 2,
     waiting: int = 64,
     tune_malloc: bool = True,
@@ -45,6 +46,7 @@ def serve(
     `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
     of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
     {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
+    With `control` whoever may ask over HTTP may also load and unload models.
     `access` says who may ask over HTTP; a broker has its own say. Raises InputError for an address that cannot be used, or
     that would let strangers ask.
     """
@@ -56,7 +58,7 @@ def serve(
         if http is not None:
             access.check(address_of(http)[0])
         listener = None if http is None else stack.enter_context(listen(http))
-        service = Service(Store(store), workers=workers, waiting=waiting)
+        service = Service(Store(store), workers=workers, waiting=waiting, control=control)
         stack.callback(service.close)
         models = service.preload() if preload else ()
         where: dict[str, object] = {

@@ -33,16 +33,17 @@ from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.endpoint.statistics import Statistics
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
+from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded, open_best
 from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
 from edge_runtime.values import Tensors
 
-SERVER = oip.ServerMetadata(
-    "edge-runtime",
-    metadata.version("edge-runtime"),
-    (oip.BINARY_EXTENSION, "statistics", "model_repository(index)", oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION),
-)
+VERSION = metadata.version("edge-runtime")
+
+EXTENSIONS = (oip.BINARY_EXTENSION, "schedule_policy", "statistics", oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION)
+"""Of the protocol, as Triton names them, and our own."""
+
 PLATFORM = "edge_runtime"
 
 HELD = 512 << 20
@@ -68,7 +69,8 @@ class Service:
     that could not be answered within its budget, with the time after which it could. Calls of one model on inputs of one
     shape run together, up to `rows` rows, where the model lets them. One whose budget is over when its turn comes is not
     run (504). Models are opened when they are first asked for, by `opener`; the `models` that were used last are kept open.
-    `room` is for what carries requests here: they take their bytes from it, `held` in all.
+    `room` is for what carries requests here: they take their bytes from it, `held` in all. With `control` whoever may ask
+    may also load and unload models.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class Service:
         rows: int = 32,
         limits: Limits = LIMITS,
         held: int = HELD,
+        control: bool = False,
         opener: Callable[[Bundle], Loaded] = open_best,
     ) -> None:
         if min(workers, models, rows) < 1 or waiting < 0:
             raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
+        self.control = control
         self.room = Room(held)
         self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
@@ -121,12 +125,17 @@ class Service:
             settle(future, error)
         return future
 
+    def server(self) -> oip.ServerMetadata:
+        """What this is, and which extensions of the protocol it speaks."""
+        repository = "model_repository" if self.control else "model_repository(index)"
+        return oip.ServerMetadata("edge-runtime", VERSION, (*EXTENSIONS, repository))
+
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
         """What a model takes and gives. Raises NotInstalledError."""
         bundle = self._models.bundle(model, version)
-        return oip.describe(model, self._models.store.versions(model), PLATFORM, bundle.manifest.signature)
+        return oip.describe(model, self._models.versions(model), PLATFORM, bundle.manifest.signature)
 
-    def index(self) -> list[oip.IndexEntry]:
+    def index(self) -> list[IndexEntry]:
         """Every version of every model in the store, and whether it is open."""
         return self._models.index()
 
@@ -135,12 +144,24 @@ class Service:
         self._readers.submit(self._models.open, model, version).result()
 
     def preload(self) -> tuple[str, ...]:
-        """Open the active version of every model. Returns their names."""
+        """Open every model that has an active version, and the versions that share its calls. Returns their names."""
         store = self._models.store
         names = tuple(name for name in store.names() if store.active(name) is not None)
         for name in names:
-            self.open(name)
+            self._readers.submit(self._models.preload, name).result()
         return names
+
+    def load(self, model: str) -> None:
+        """Open a model anew, and let it take its own place once it is proved. Raises RefusedError without `control`,
+        NotInstalledError or a BackendError."""
+        self._controlled()
+        self._readers.submit(self._models.load, model).result()
+
+    def unload(self, model: str) -> None:
+        """Let go of a model; it answers no more until it is loaded. Raises RefusedError without `control`,
+        NotInstalledError."""
+        self._controlled()
+        self._models.unload(model)
 
     def close(self) -> None:
         """Let the calls that run end, drop those that wait, and free the models."""
@@ -154,6 +175,10 @@ class Service:
         for worker in self._workers:
             worker.join()
         self._models.close()
+
+    def _controlled(self) -> None:
+        if not self.control:
+            raise RefusedError("models are not loaded and unloaded from outside here: serve with --control", status=403)
 
     def _try_later(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the only one that submit raises: this service has been closed

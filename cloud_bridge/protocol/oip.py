@@ -39,7 +39,6 @@ from cloud_bridge.protocol.metadata import (
     BINARY_EXTENSION,
     CHUNKS_EXTENSION,
     PROBE_EXTENSION,
-    IndexEntry,
     ModelMetadata,
     ServerMetadata,
     TensorMetadata,
@@ -56,7 +55,6 @@ __all__ = [
     "BINARY_EXTENSION",
     "CHUNKS_EXTENSION",
     "PROBE_EXTENSION",
-    "IndexEntry",
     "InferRequest",
     "InferResponse",
     "ModelMetadata",
@@ -65,7 +63,6 @@ __all__ = [
     "TensorMetadata",
     "check_outputs",
     "decode_error",
-    "decode_index",
     "decode_metadata",
     "decode_reply",
     "decode_request",
@@ -133,10 +130,6 @@ class _Request(msgspec.Struct):
     outputs: list[_Output] | None = None
 
 
-class _Index(msgspec.Struct):
-    ready: bool = False
-
-
 class _Response(msgspec.Struct):
     outputs: list[Received]
     model_name: str = ""
@@ -202,11 +195,6 @@ def check_outputs(request: InferRequest, names: Collection[str]) -> None:
     for output in request.outputs:
         if output.name not in names:
             raise InputError(f"there is no output {output.name!r}; the model has {', '.join(sorted(names))}")
-
-
-def decode_index(body: bytes) -> bool:
-    """Whether a request for the repository's index asks for those that are ready only. Raises ProtocolError."""
-    return read_json(memoryview(body), _Index).ready if body else False
 
 
 def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = "") -> Reply:
