@@ -289,11 +289,12 @@ class Service:
             failed = len(jobs) < len(batch) or any(isinstance(outcome, EdgeError) for outcome in outcomes)
             with self._changed:
                 self._scheduler.ended(batch, ended - started, failed=failed)
+                wait = self._scheduler.backlog(ended, batch[0].group, batch[0].most)
                 if self._jobs or self._closed:  # else nobody has to wake
                     self._changed.notify_all()
         self._note(jobs, outcomes, started, ended)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            answer = answer_of(job, outcome, ended)
+            answer = answer_of(job, outcome, started, ended, wait)
             self.metrics.stage(*job.which, "write", monotonic() - ended)
             job.call.future.set_result(answer)
 

@@ -87,14 +87,21 @@ class TestOnTheWire:
 
     def test_response_says_what_ran(self) -> None:
         """A response carries the caller's id, and its parameters say which engine, device and variant ran, and how long."""
-        response = oip.InferResponse("m", {"y": np.zeros(1, np.float32)}, "1.0", "ort 1", "CPU", "int8", 0.5)
+        response = oip.InferResponse("m", {"y": np.zeros(1, np.float32)}, "1.0", "ort 1", "CPU", "int8", 0.5, 0.25)
         message = oip.encode_response(response, oip.InferRequest({}, id="7"))
-        told = {"edge_engine": "ort 1", "edge_device": "CPU", "edge_variant": "int8", "edge_seconds": 0.5}
+        told = {
+            "edge_engine": "ort 1",
+            "edge_device": "CPU",
+            "edge_variant": "int8",
+            "edge_seconds": 0.5,
+            "edge_waited": 0.25,
+        }
         output = {"name": "y", "shape": [1], "datatype": "FP32", "data": [0.0]}
         wanted = {"model_name": "m", "model_version": "1.0", "id": "7", "parameters": told, "outputs": [output]}
         assert json.loads(bytes(message.body)) == wanted
         reply = oip.decode_reply(message)
-        assert (reply.engine, reply.device, reply.variant, reply.seconds) == ("ort 1", "CPU", "int8", 0.5)
+        assert (reply.engine, reply.device, reply.variant) == ("ort 1", "CPU", "int8")
+        assert (reply.seconds, reply.waited) == (0.5, 0.25)
 
     def test_foreign_response(self) -> None:
         """A server that is not ours, with nulls and parameters of its own, gives outputs and says nothing of what ran."""
@@ -424,12 +431,15 @@ class TestErrors:
             assert arrived.status == status
 
     def test_retry_after(self) -> None:
-        """An overloaded endpoint says when to come back, in whole seconds as HTTP has it."""
+        """An overloaded endpoint says when to come back, in whole seconds as HTTP has it, and exactly to who reads that."""
         status, message = oip.encode_error(RefusedError("full", status=503, retry_after=0.05))
         assert message.headers["retry-after"] == "1"
         arrived = oip.decode_error(status, message)
         assert isinstance(arrived, RefusedError)
-        assert arrived.retry_after == 1.0
+        assert arrived.retry_after == 0.05
+        other = oip.decode_error(status, Message(b"", {"retry-after": "1"}))
+        assert isinstance(other, RefusedError)
+        assert other.retry_after == 1.0
 
     @pytest.mark.parametrize(
         "body", [b"", b"<html>Bad gateway</html>", b'{"error": 5}', b"\xff\xfe", b"[" * 9000, b"x" * 100_000]
