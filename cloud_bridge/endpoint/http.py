@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_bridge.endpoint import openapi
+from cloud_bridge.endpoint import docs, openapi
 from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.metrics import CONTENT_TYPE
@@ -42,6 +42,7 @@ def app(service: Service) -> Starlette:
         Route("/v2/models/stats", face.statistics),
         Route("/metrics", face.metrics),
         Route("/openapi.json", face.openapi),
+        Route("/docs", face.docs),
         Route("/v2/repository/index", face.index, methods=["POST"]),
         Route("/v2/repository/models/{model}/load", face.load, methods=["POST"]),
         Route("/v2/repository/models/{model}/unload", face.unload, methods=["POST"]),
@@ -92,6 +93,10 @@ class _Face:
 
     async def openapi(self, request: Request) -> Response:
         return _json(openapi.document())
+
+    async def docs(self, request: Request) -> Response:
+        headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": docs.POLICY}
+        return _response(200, Message(docs.page(str(request.base_url).rstrip("/")).encode(), headers))
 
     async def metrics(self, request: Request) -> Response:
         return _response(200, Message(self._service.metrics.text(), {"content-type": CONTENT_TYPE}))

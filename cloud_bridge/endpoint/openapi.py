@@ -9,6 +9,9 @@ from cloud_bridge.endpoint.service import VERSION
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
+_TEXTS: dict[str | None, str] = {None: "text/plain", "html": "text/html"}
+"""Answers that are no JSON."""
+
 _TENSOR = {
     "type": "object",
     "required": ["name", "shape", "datatype"],
@@ -89,6 +92,7 @@ PATHS: dict[tuple[str, str], tuple[str, str | None, str | None, tuple[int, ...]]
     ),
     ("get", "/metrics"): ("for Prometheus", None, None, ()),
     ("get", "/openapi.json"): ("this document", None, "Any", ()),
+    ("get", "/docs"): ("this document as a page", None, "html", ()),
 }  # fmt: skip
 """Method and path -> what it does, its body, its answer, the statuses of its errors. Those of a model are there for
 /versions/{version}, too, but for orders to the repository."""
@@ -113,7 +117,7 @@ def document() -> dict[str, Any]:
 def _operation(path: str, summary: str, body: str | None, answer: str | None, errors: tuple[int, ...]) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-    given = {"text/plain": {"schema": {"type": "string"}}} if answer is None else _json(answer)
+    given = {_TEXTS[answer]: {"schema": {"type": "string"}}} if answer in _TEXTS else _json(answer)
     responses: dict[str, Any] = {"200": {"description": "done", "content": given}}
     responses |= {str(status): {"description": "an error", "content": _ERROR} for status in (*errors, 401)}
     operation = {"summary": summary, "parameters": parameters, "responses": responses}
@@ -125,5 +129,5 @@ def _operation(path: str, summary: str, body: str | None, answer: str | None, er
     return operation
 
 
-def _json(schema: str) -> dict[str, Any]:
+def _json(schema: str | None) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
