@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
-from cloud_bridge import cli_versions
+from cloud_bridge import cli_tune, cli_versions
 from cloud_bridge.extra import required
 from edge_runtime.cli.shell import command_parser, progress_bar, run_command, seconds, subcommand, table
 from edge_runtime.errors import InputError
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
 
     cli_versions.add(commands)
+    cli_tune.add(commands)
     broker = subcommand(commands, "broker", "run an MQTT 5 broker", "cloud-bridge broker --port 1883")
     broker.add_argument("--host", default="127.0.0.1")
     broker.add_argument("--port", type=int, default=1883, help="0 takes a free one (default: 1883)")

@@ -19,7 +19,7 @@ from cloud_bridge.endpoint.rows import joinable
 from cloud_bridge.endpoint.versions import RuleBook, Split
 from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles import golden
-from edge_runtime.bundles.manifest import check_name, check_version
+from edge_runtime.bundles.manifest import Manifest, check_name, check_version
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import EdgeError, ManifestError, NotInstalledError
@@ -41,21 +41,21 @@ class Model(msgspec.Struct, frozen=True):
     loaded: Loaded
     check: Check
     outputs: frozenset[str]
-    joinable: bool
-    """Whether rows of different calls may run together."""
+    most: int
+    """Rows of different calls that may run together; 1: none."""
 
     def group(self, inputs: Tensors) -> tuple[Hashable, int]:
         """What (checked) inputs may run with, and how many rows they are."""
         manifest = self.loaded.bundle.manifest
         shapes = [inputs[spec.name].shape for spec in manifest.signature.inputs]
-        rows = shapes[0][0] if self.joinable else 1
-        return (manifest.name, manifest.version, *(shape[self.joinable :] for shape in shapes)), rows
+        joins = self.most > 1
+        return (manifest.name, manifest.version, *(shape[joins:] for shape in shapes)), shapes[0][0] if joins else 1
 
 
 class Models:
     """Opened when they are first asked for, by `opener`; those that were used last are kept, `capacity` of them. Every
-    method may be called from any thread. `join` tries whether rows of different calls may run together; `later` does
-    something on another thread."""
+    method may be called from any thread. `rows` tells how many rows of different calls are worth running together, where a
+    trial shows that they may; `later` does something on another thread."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Models:
         opener: Callable[[Bundle], Loaded],
         capacity: int,
         *,
-        join: bool,
+        rows: Callable[[Manifest], int],
         later: Callable[[Callable[[], None]], object],
     ) -> None:
         self.store = store
-        self._opener, self._capacity, self._join, self._later = opener, capacity, join, later
+        self._opener, self._capacity, self._rows, self._later = opener, capacity, rows, later
         self._open: OrderedDict[Key, Model] = OrderedDict()
         self._rules = RuleBook(store.path)
         self._splits: dict[str, Split] = {}
@@ -216,9 +216,11 @@ class Models:
         _check_golden(loaded)
         signature = session.signature
         tolerance = loaded.candidate.variant.tolerance
-        together = self._join and joinable(session.run, signature, manifest.sizes, tolerance)
+        most = self._rows(manifest)
+        if most > 1 and not joinable(session.run, signature, manifest.sizes, tolerance):
+            most = 1
         outputs = frozenset(spec.name for spec in signature.outputs)
-        model = Model(loaded, input_check(signature.inputs), outputs, together)
+        model = Model(loaded, input_check(signature.inputs), outputs, most)
         with self._lock:
             self._open[manifest.name, manifest.version] = model
             # Not closed, only let go of: an inference may be running on it, and the engine frees it after that.

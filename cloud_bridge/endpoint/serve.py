@@ -37,7 +37,7 @@ def serve(
     announce_json: bool = False,
     preload: bool = True,
     control: bool = False,
-    workers: int = 2,
+    workers: int | None = None,
     waiting: int = 64,
     tune_malloc: bool = True,
 ) -> int:

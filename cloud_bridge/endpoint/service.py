@@ -28,6 +28,7 @@ from cloud_bridge.endpoint.jobs import (
 )
 from cloud_bridge.endpoint.metrics import Metrics
 from cloud_bridge.endpoint.models import Model, Models
+from cloud_bridge.endpoint.opening import Opening
 from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.endpoint.statistics import Statistics
@@ -35,7 +36,7 @@ from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
 from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles.store import Bundle, Store
-from edge_runtime.engines import Loaded, open_best
+from edge_runtime.engines import Loaded
 from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
 from edge_runtime.values import Tensors
 
@@ -48,6 +49,9 @@ PLATFORM = "edge_runtime"
 
 HELD = 512 << 20
 """Bytes that all requests may hold in memory, from their first byte to their answer."""
+
+WORKERS, ROWS = 2, 32
+"""Batches at once, and rows together, where nothing was measured."""
 
 NICE = 5
 """By how much threads that run models give way."""
@@ -65,36 +69,42 @@ QUICK = 64 << 10
 class Service:
     """Runs the bundles of a store for whoever asks. Every method may be called from any thread.
 
-    `workers` batches of calls run at once and `waiting` more calls wait; one more is refused at once (503), and so is one
-    that could not be answered within its budget, with the time after which it could. Calls of one model on inputs of one
-    shape run together, up to `rows` rows, where the model lets them. One whose budget is over when its turn comes is not
-    run (504). Models are opened when they are first asked for, by `opener`; the `models` that were used last are kept open.
-    `room` is for what carries requests here: they take their bytes from it, `held` in all. With `control` whoever may ask
-    may also load and unload models.
+    `workers` batches of calls run at once (unless given, as many as tuning found best) and `waiting` more calls wait; one
+    more is refused at once (503), and so is one that could not be answered within its budget, with the time after which it
+    could. Calls of one model on inputs of one shape run together, where the model lets them: as many rows as tuning found
+    best, and no more than `rows`. One whose budget is over when its turn comes is not run (504). Models are opened when
+    they are first asked for, by `opener`; the `models` that were used last are kept open. `room` is for what carries
+    requests here: they take their bytes from it, `held` in all. With `control` whoever may ask may also load and unload
+    models. Raises InputError where the store's plans are damaged.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        workers: int = 2,
+        workers: int | None = None,
         waiting: int = 64,
         models: int = 16,
-        rows: int = 32,
+        rows: int = 1024,
         limits: Limits = LIMITS,
         held: int = HELD,
         control: bool = False,
-        opener: Callable[[Bundle], Loaded] = open_best,
+        opener: Callable[[Bundle], Loaded] | None = None,
     ) -> None:
+        opening = Opening(store)
+        if workers is None:
+            workers = opening.plans.calls or WORKERS
         if min(workers, models, rows) < 1 or waiting < 0:
             raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
         self.control = control
         self.room = Room(held)
-        self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
-        self._models = Models(store, opener, models, join=rows > 1, later=self._try_later)
+        self._models = Models(
+            store, opener or opening, models, rows=lambda manifest: min(rows, opening.rows(manifest) or ROWS),
+            later=self._try_later,
+        )  # fmt: skip
         self.statistics = Statistics()
         self.metrics = Metrics(lambda: len(self._scheduler), self._backlog)
         self._scheduler = Scheduler(workers)
@@ -211,9 +221,8 @@ class Service:
             deadline = None if request.budget is None else call.received + request.budget
             check_time(deadline)
             group, rows = model.group(request.inputs)
-            most = self._rows if model.joinable else 1
             latest = NEVER if deadline is None else deadline - spare(request.budget)
-            work = Work(group, rows, most, latest, rank(request.priority))
+            work = Work(group, rows, model.most, latest, rank(request.priority))
             self._offer(work, Job(call, model, request, rows))
         except EdgeError as error:
             settle(call.future, error)
