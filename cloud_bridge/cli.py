@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
+from cloud_bridge import cli_tune, cli_versions
 from cloud_bridge.extra import required
 from edge_runtime.cli.shell import command_parser, progress_bar, run_command, seconds, subcommand, table
 from edge_runtime.errors import InputError
@@ -39,10 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
     serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
+    serve.add_argument("--control", action="store_true", help="whoever may ask may also load and unload models")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
     serve.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     serve.set_defaults(command=_serve)
 
+    cli_versions.add(commands)
+    cli_tune.add(commands)
     broker = subcommand(commands, "broker", "run an MQTT 5 broker", "cloud-bridge broker --port 1883")
     broker.add_argument("--host", default="127.0.0.1")
     broker.add_argument("--port", type=int, default=1883, help="0 takes a free one (default: 1883)")
@@ -99,6 +103,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             mqtt=arguments.mqtt,
             access=access,
             announce_json=arguments.json,
+            control=arguments.control,
         )
 
 

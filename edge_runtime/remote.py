@@ -43,6 +43,10 @@ class Reply(msgspec.Struct, frozen=True, eq=False):
     """What the endpoint says it spent on the call, from having read it to having the answer; None if it did not say."""
     uploading: float | None = None
     """Seconds that the endpoint says the request took to come, from its first byte to its last; None if it did not say."""
+    waited: float | None = None
+    """How many of `seconds` the endpoint says the call waited for its turn; None if it did not say."""
+    wait: float | None = None
+    """Seconds that the endpoint predicted, as the answer left, for the model's next call to wait; None if it did not."""
 
 
 class Pending(Protocol):

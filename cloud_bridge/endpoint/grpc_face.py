@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Never, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 from grpc import StatusCode
@@ -17,11 +17,11 @@ from grpc import StatusCode
 from cloud_bridge.endpoint.access import Keys
 from cloud_bridge.endpoint.jobs import Answer, defect
 from cloud_bridge.endpoint.room import BODY_SECONDS
-from cloud_bridge.endpoint.service import SERVER, Service
+from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import grpc as form
 from cloud_bridge.protocol import grpc_metadata as say
 from cloud_bridge.protocol.failures import encode_error, reason
-from cloud_bridge.protocol.message import BUDGET, RETRY_AFTER, Message, budget_header, remaining
+from cloud_bridge.protocol.message import BUDGET, RETRY_AFTER, WAIT, Message, budget_header, remaining
 from edge_runtime.errors import BackendError, BundleError, EdgeError, ProtocolError, RefusedError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -38,6 +38,7 @@ _LONGEST = 600
 _STATUS = {
     400: StatusCode.INVALID_ARGUMENT,
     401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     408: StatusCode.DEADLINE_EXCEEDED,
     413: StatusCode.RESOURCE_EXHAUSTED,
@@ -68,8 +69,8 @@ class Face:
             "ModelConfig": self.config,
             "ModelStatistics": self.statistics,
             "RepositoryIndex": self.index,
-            "RepositoryModelLoad": self.unsupported,
-            "RepositoryModelUnload": self.unsupported,
+            "RepositoryModelLoad": self.load,
+            "RepositoryModelUnload": self.unload,
         }
         return {
             **{name: self._unary(_told(question)) for name, question in questions.items()},
@@ -88,7 +89,7 @@ class Face:
         return say.YES
 
     async def server(self, body: bytes) -> bytes:
-        return say.encode_server(SERVER)
+        return say.encode_server(self._service.server())
 
     async def ready(self, body: bytes) -> bytes:
         try:
@@ -117,8 +118,13 @@ class Face:
         entries = await asyncio.to_thread(self._service.index)
         return say.encode_index(entry for entry in entries if not ready or entry.state == "READY")
 
-    async def unsupported(self, body: bytes) -> bytes:
-        raise RefusedError("models are not loaded or unloaded over gRPC: activate a version in the store", status=501)
+    async def load(self, body: bytes) -> bytes:
+        await asyncio.to_thread(self._service.load, say.decode_order(body))
+        return b""
+
+    async def unload(self, body: bytes) -> bytes:
+        await asyncio.to_thread(self._service.unload, say.decode_order(body))
+        return b""
 
     async def stream(self, _: object, context: Context) -> None:
         """Each request is answered in its turn, and an error is one request's answer."""
@@ -180,8 +186,10 @@ class Face:
                 answer = Answer(*encode_error(error))
             except Exception:  # noqa: BLE001 - a defect here is one caller's INTERNAL and a line in the log
                 answer = Answer(*encode_error(defect("a call over gRPC")))
+            context.set_trailing_metadata(_trailing(answer))
             if answer.status != 200:
-                await _abort(context, answer)
+                code = _STATUS.get(answer.status, StatusCode.INTERNAL)
+                await context.abort(code, reason(answer.message)[:_LONGEST], _trailing(answer))
             return bytes(answer.message.body)
 
         return grpc.stream_unary_rpc_method_handler(handle)
@@ -213,11 +221,8 @@ async def _next(context: Context) -> bytes | None:
     return None if body is grpc.aio.EOF else bytes(body)
 
 
-async def _abort(context: Context, answer: Answer) -> Never:
-    after = answer.message.headers.get(RETRY_AFTER)
-    trailing = () if after is None else ((RETRY_AFTER, after),)
-    code = _STATUS.get(answer.status, StatusCode.INTERNAL)
-    await context.abort(code, reason(answer.message)[:_LONGEST], trailing)
+def _trailing(answer: Answer) -> tuple[tuple[str, str], ...]:
+    return tuple((name, answer.message.headers[name]) for name in (RETRY_AFTER, WAIT) if name in answer.message.headers)
 
 
 def _told(question: Question) -> Method:

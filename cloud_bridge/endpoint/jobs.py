@@ -13,7 +13,7 @@ import msgspec
 from cloud_bridge.endpoint.models import Model
 from cloud_bridge.endpoint.rows import join, split
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import Limits, Message
+from cloud_bridge.protocol.message import Limits, Message, wait_header
 from edge_runtime.errors import EdgeError, LateError, RefusedError
 from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
@@ -88,7 +88,8 @@ def outputs_of(jobs: Sequence[Job]) -> list[Tensors | EdgeError]:
     return [outputs_of([job])[0] for job in jobs]
 
 
-def answer_of(job: Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
+def answer_of(job: Job, outcome: Tensors | EdgeError, started: float, ended: float, wait: float) -> Answer:
+    """The answer to a call that ran from `started` to `ended`; one that came then would wait `wait` seconds."""
     if isinstance(outcome, EdgeError):
         return Answer(*oip.encode_error(outcome))
     loaded = job.model.loaded
@@ -101,9 +102,11 @@ def answer_of(job: Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
         device=device.name,
         variant=loaded.candidate.variant.name,
         seconds=ended - job.call.complete,
+        waited=started - job.call.complete,
     )
     try:
-        return Answer(200, job.call.form.encode_response(response, job.request))
+        message = job.call.form.encode_response(response, job.request)
+        return Answer(200, Message(message.body, {**message.headers, **wait_header(wait)}))
     except EdgeError as error:
         return Answer(*oip.encode_error(error))
     except Exception:  # noqa: BLE001 - as above

@@ -39,7 +39,8 @@ def serve(
     access: Access = Access(),
     announce_json: bool = False,
     preload: bool = True,
-    workers: int = 2,
+    control: bool = False,
+    workers: int | None = None,
     waiting: int = 64,
     tune_malloc: bool = True,
 ) -> int:
@@ -48,8 +49,9 @@ def serve(
     `http` and `grpc` are [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a
     broker's URL; one of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who
     started this, {"http": "http://127.0.0.1:8000", "grpc": null, "mqtt": null, "models": ["text"]}. `preload` opens every
-    active model before that. `access` says who may ask over HTTP and gRPC; a broker has its own say. Raises InputError for
-    an address that cannot be used, or that would let strangers ask.
+    active model before that. With `control` whoever may ask over HTTP or gRPC may also load and unload models. `access`
+    says who may ask there; a broker has its own say. Raises InputError for an address that cannot be used, or that would
+    let strangers ask.
     """
     import uvloop
 
@@ -63,7 +65,7 @@ def serve(
                 access.check(address_of(address)[0])
         listener = None if http is None else stack.enter_context(listen(http))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        service = Service(Store(store), workers=workers, waiting=waiting)
+        service = Service(Store(store), workers=workers, waiting=waiting, control=control)
         stack.callback(service.close)
         calls = None if grpc is None else runner.run(_listen_grpc(service, grpc, access))
         models = service.preload() if preload else ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cloud_bridge.protocol.metadata import IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata
-from cloud_bridge.protocol.protobuf import VARINT, fields, packed, write
+from cloud_bridge.protocol.metadata import ModelMetadata, ServerMetadata, TensorMetadata
+from cloud_bridge.protocol.protobuf import LEN, VARINT, fields, packed, text, write
+from cloud_bridge.protocol.repository import IndexEntry, check_parameters
 
 YES = write((1, True))
 """Live, or ready: the messages that say so are alike."""
@@ -29,6 +30,18 @@ def decode_index(body: bytes) -> bool:
         if (number, kind) == (2, VARINT):
             ready = integer != 0
     return ready
+
+
+def decode_order(body: bytes) -> str:
+    """The model that a RepositoryModelLoadRequest or -UnloadRequest names. ProtocolError if it asks for anything else."""
+    model, parameters = "", []
+    for number, kind, _, data in fields(memoryview(body), _FIELDS):
+        if (number, kind) == (2, LEN):
+            model = text(data)
+        elif (number, kind) == (3, LEN):
+            parameters += [text(key) for place, form, _, key in fields(data, _FIELDS) if (place, form) == (1, LEN)]
+    check_parameters(parameters)
+    return model
 
 
 def encode_server(server: ServerMetadata) -> bytes:

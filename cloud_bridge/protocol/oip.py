@@ -15,6 +15,7 @@ import msgspec
 from cloud_bridge.protocol.body import (
     Received,
     flag,
+    number,
     read_json,
     read_raw_input,
     read_tensors,
@@ -37,12 +38,12 @@ from cloud_bridge.protocol.message import (
     budget_header,
     remaining,
     uploading,
+    waiting,
 )
 from cloud_bridge.protocol.metadata import (
     BINARY_EXTENSION,
     CHUNKS_EXTENSION,
     PROBE_EXTENSION,
-    IndexEntry,
     ModelMetadata,
     ServerMetadata,
     TensorMetadata,
@@ -59,7 +60,6 @@ __all__ = [
     "BINARY_EXTENSION",
     "CHUNKS_EXTENSION",
     "PROBE_EXTENSION",
-    "IndexEntry",
     "InferRequest",
     "InferResponse",
     "ModelMetadata",
@@ -69,7 +69,6 @@ __all__ = [
     "budget_of",
     "check_outputs",
     "decode_error",
-    "decode_index",
     "decode_metadata",
     "decode_reply",
     "decode_request",
@@ -88,8 +87,11 @@ __all__ = [
 _LONGEST = 10**15
 """Microseconds of a `timeout` that make a difference: JSON's integers may be longer than any float."""
 
-_TOLD = ("edge_engine", "edge_device", "edge_variant", "edge_seconds")
-"""The parameters of a response that say what ran it, and the seconds from having the request to having the answer."""
+_TOLD = ("edge_engine", "edge_device", "edge_variant")
+"""The parameters of a response that say what ran it."""
+
+_TIMES = ("edge_seconds", "edge_waited")
+"""Those that say the seconds from having the request to having the answer, and how many of them it waited for its turn."""
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
@@ -127,6 +129,7 @@ class InferResponse(msgspec.Struct, frozen=True):
     device: str = ""
     variant: str = ""
     seconds: float | None = None
+    waited: float | None = None
 
 
 class _Output(msgspec.Struct):
@@ -139,10 +142,6 @@ class _Request(msgspec.Struct):
     id: str | None = None
     parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
-
-
-class _Index(msgspec.Struct):
-    ready: bool = False
 
 
 class _Response(msgspec.Struct):
@@ -207,8 +206,8 @@ def encode_response(response: InferResponse, request: InferRequest) -> Message:
 
 def told(response: InferResponse) -> dict[str, str | float]:
     """The parameters that say what ran it."""
-    values = (response.engine, response.device, response.variant, response.seconds)
-    return {name: value for name, value in zip(_TOLD, values, strict=True) if value is not None and value != ""}
+    values = (response.engine, response.device, response.variant, response.seconds, response.waited)
+    return {name: value for name, value in zip(_TOLD + _TIMES, values, strict=True) if value is not None and value != ""}
 
 
 def wanted(response: InferResponse, request: InferRequest) -> tuple[RequestedOutput, ...]:
@@ -238,11 +237,6 @@ def check_outputs(request: InferRequest, names: Collection[str]) -> None:
             raise InputError(f"there is no output {output.name!r}; the model has {', '.join(sorted(names))}")
 
 
-def decode_index(body: bytes) -> bool:
-    """Whether a request for the repository's index asks for those that are ready only. Raises ProtocolError."""
-    return read_json(memoryview(body), _Index).ready if body else False
-
-
 def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = "") -> Reply:
     """The answer in a message of status 200. `request_id`, when given, must be the answer's.
 
@@ -254,13 +248,11 @@ def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = ""
     if request_id and response.id and response.id != request_id:
         raise ProtocolError(f"an answer to another request: {response.id[:40]!r} came for {request_id!r}")
     parameters = response.parameters or {}
-    engine, device, variant = (words(parameters, name) for name in _TOLD[:3])
-    seconds = parameters.get(_TOLD[3])
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
-        raise ProtocolError(f"parameter {_TOLD[3]} is no number")
+    engine, device, variant = (words(parameters, name) for name in _TOLD)
+    seconds, waited = (number(parameters, name) for name in _TIMES)
     arrays = read_tensors(response.outputs, raw, limits)
     outputs = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
-    return Reply(outputs, engine, device, variant, seconds, uploading(message))
+    return Reply(outputs, engine, device, variant, seconds, uploading(message), waited, waiting(message))
 
 
 def _requested(output: _Output, default: bool) -> RequestedOutput:

@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 from cloud_bridge.protocol import grpc, grpc_metadata, protobuf
 from cloud_bridge.protocol.message import BUDGET, Limits, Message
-from cloud_bridge.protocol.metadata import IndexEntry, ModelMetadata, ServerMetadata, TensorMetadata
+from cloud_bridge.protocol.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from cloud_bridge.protocol.oip import InferRequest, InferResponse
+from cloud_bridge.protocol.repository import IndexEntry
 from cloud_bridge.protocol.tensors import DATATYPES, to_bytes
 from edge_runtime.errors import InputError, ProtocolError
 from edge_runtime.signature import DTYPES
@@ -237,6 +238,17 @@ def test_what_a_request_names() -> None:
     assert not grpc_metadata.decode_index(b"")
 
 
+def test_orders() -> None:
+    """To load and to unload: a model that the store holds, and nothing with it."""
+    order = pb.RepositoryModelUnloadRequest(model_name="m")
+    order.parameters["unload_dependents"].bool_param = True
+    assert grpc_metadata.decode_order(order.SerializeToString()) == "m"
+    order = pb.RepositoryModelLoadRequest(model_name="m")
+    order.parameters["config"].string_param = "{}"
+    with pytest.raises(ProtocolError, match="config"):
+        grpc_metadata.decode_order(order.SerializeToString())
+
+
 def test_what_a_stream_answers() -> None:
     """An answer, or why there is none and to which request."""
     answer = pb.ModelInferResponse(id="7").SerializeToString()
@@ -273,6 +285,12 @@ def test_whatever_comes(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         at, until = sorted(data.draw(st.integers(0, len(body))) for _ in range(2))
         body[at : at + data.draw(st.sampled_from([0, until - at]))] = data.draw(st.binary(max_size=12))
-    for reader in (grpc.decode_named, grpc_metadata.decode_index, read, lambda body: grpc.is_quick(Message(body))):
+    for reader in (
+        grpc.decode_named,
+        grpc_metadata.decode_index,
+        grpc_metadata.decode_order,
+        read,
+        lambda body: grpc.is_quick(Message(body)),
+    ):
         with contextlib.suppress(ProtocolError):
             reader(bytes(body))
