@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 
@@ -14,6 +15,8 @@ from cloud_bridge.endpoint.grpc_face import Face
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol.grpc import SERVICE
 from edge_runtime.errors import InputError
+
+logging.getLogger("grpc").setLevel(logging.CRITICAL)  # nor does it tell of each client that was gone before its answer
 
 AT_ONCE = 256
 """Calls and streams that are open at once."""

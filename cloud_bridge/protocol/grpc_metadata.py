@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cloud_bridge.protocol.metadata import ModelMetadata, ServerMetadata, TensorMetadata
+from cloud_bridge.protocol.metadata import HTTP_EXTENSIONS, ModelMetadata, ServerMetadata, TensorMetadata
 from cloud_bridge.protocol.protobuf import LEN, VARINT, fields, packed, text, write
 from cloud_bridge.protocol.repository import IndexEntry, check_parameters
 
@@ -45,8 +45,9 @@ def decode_order(body: bytes) -> str:
 
 
 def encode_server(server: ServerMetadata) -> bytes:
-    """A ServerMetadataResponse."""
-    return write((1, server.name), (2, server.version), (3, server.extensions))
+    """A ServerMetadataResponse: with those extensions that gRPC has."""
+    extensions = [each for each in server.extensions if each not in HTTP_EXTENSIONS]
+    return write((1, server.name), (2, server.version), (3, [*extensions, "model_configuration"]))
 
 
 def encode_model(model: ModelMetadata) -> bytes:

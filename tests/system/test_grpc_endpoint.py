@@ -314,6 +314,22 @@ def test_a_stream_s_answers_come_in_order(client: Client) -> None:
     assert [each.infer_response.id for each in told[2:]] == [str(number) for number in range(2, len(requests))]
 
 
+def test_clients_that_leave_at_any_time(running: Endpoint, client: Client) -> None:
+    """Before their answer or in the midst of a stream: nothing is lost by it, and nothing complained of."""
+    for turn in range(20):
+        with closing(Client(running.grpc)) as leaving:
+            calls = [
+                leaving.infer(body, timeout=timeout) for body in (double(), b"\xff") for timeout in (None, 0.002, 0.01)
+            ]
+            stream = leaving.stream(iter([double(), b"\xff", patience(100)] * AHEAD))
+            for each in calls[turn % 2 :: 2]:
+                each.cancel()
+            for _ in range(turn):
+                next(stream)
+            if turn % 3:
+                stream.cancel()
+
+
 def test_calls_are_counted_with_all_others(running: Endpoint, client: Client) -> None:
     """In the statistics that HTTP tells."""
     before = pb.ModelStatisticsResponse.FromString(client.ask("ModelStatistics", b"\x0a\x06double"))

@@ -259,8 +259,10 @@ def test_what_a_stream_answers() -> None:
 
 def test_what_server_and_models_say() -> None:
     """Google's library reads the metadata, the configuration, the index and the statistics."""
-    server = pb.ServerMetadataResponse.FromString(grpc_metadata.encode_server(ServerMetadata("s", "1", ("a", "b"))))
-    assert (server.name, server.version, list(server.extensions)) == ("s", "1", ["a", "b"])
+    server = pb.ServerMetadataResponse.FromString(
+        grpc_metadata.encode_server(ServerMetadata("s", "1", ("binary_tensor_data", "a")))
+    )
+    assert (server.name, server.version, list(server.extensions)) == ("s", "1", ["a", "model_configuration"])
     x, y = TensorMetadata("x", "FP32", (-1, 2)), TensorMetadata("y", "BYTES", ())
     described = ModelMetadata("m", ("1", "2"), "p", (x,), (y,))
     model = pb.ModelMetadataResponse.FromString(grpc_metadata.encode_model(described))
