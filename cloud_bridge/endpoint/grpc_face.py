@@ -94,10 +94,7 @@ class Face:
     async def ready(self, body: bytes) -> bytes:
         try:
             await asyncio.to_thread(self._service.open, *_target(body))
-        except (
-            BundleError,
-            BackendError,
-        ):  # the question is whether, and Triton's clients take an error for another answer
+        except (BundleError, BackendError):  # a question: Triton's clients take an error for no answer to it
             return b""
         return say.YES
 
@@ -189,7 +186,7 @@ class Face:
             context.set_trailing_metadata(_trailing(answer))
             if answer.status != 200:
                 code = _STATUS.get(answer.status, StatusCode.INTERNAL)
-                await context.abort(code, reason(answer.message)[:_LONGEST], _trailing(answer))
+                await context.abort(code, reason(answer.message)[:_LONGEST])
             return bytes(answer.message.body)
 
         return grpc.stream_unary_rpc_method_handler(handle)

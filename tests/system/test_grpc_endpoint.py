@@ -1,14 +1,10 @@
-"""The endpoint's gRPC face, asked by grpcio with bytes: budgets, cancelling, errors, limits, access, and an orderly end."""
+"""The endpoint's gRPC face, asked by grpcio with bytes: budgets, cancelling, errors, limits, and streams."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +13,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import trustme
 from grpc import StatusCode
 
 from cloud_bridge.endpoint.access import Access
@@ -29,74 +24,11 @@ from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import BUDGET, Message
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Candidate, Loaded
-from edge_runtime.errors import InputError
 from edge_runtime.values import Array, Tensors
 from tests.doubles import HERE, PythonSession
 from tests.endpoint import Endpoint, GatedSession, endpoint, eventually
 from tests.onnx_store import write_store
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from tritonclient.grpc import service_pb2 as pb
-
-AMPLE = 30.0
-KEY = "0123456789abcdef"
-METHODS = "/inference.GRPCInferenceService/"
-
-
-def call(model: str, name: str, array: Array, datatype: str, request_id: str = "") -> bytes:
-    """A ModelInferRequest."""
-    request = pb.ModelInferRequest(model_name=model, id=request_id, raw_input_contents=[array.tobytes()])
-    request.inputs.add(name=name, datatype=datatype, shape=array.shape)
-    return bytes(request.SerializeToString())
-
-
-def double(request_id: str = "") -> bytes:
-    return call("double", "x", np.ones((1, 2), np.float32), "FP32", request_id)
-
-
-def patience(turns: int) -> bytes:
-    return call("patience", "turns", np.array(turns), "INT64")
-
-
-def answer(body: bytes) -> list[float]:
-    """What a ModelInferResponse holds."""
-    found: list[float] = np.frombuffer(pb.ModelInferResponse.FromString(body).raw_output_contents[0], np.float32).tolist()
-    return found
-
-
-class Client:
-    """A channel, and its methods."""
-
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None, key: str | None = None) -> None:
-        options = (("grpc.max_send_message_length", -1),)
-        self.channel: Any
-        if credentials is None:
-            self.channel = grpc.insecure_channel(address, options)
-        else:
-            self.channel = grpc.secure_channel(address, credentials, options)
-        self._metadata = () if key is None else (("authorization", f"Bearer {key}"),)
-
-    def ask(self, method: str, body: bytes = b"", **options: Any) -> bytes:
-        options = {"metadata": self._metadata, "timeout": AMPLE, **options}
-        found: bytes = self.channel.unary_unary(METHODS + method)(body, **options)
-        return found
-
-    def infer(self, body: bytes, **options: Any) -> Any:
-        """A call under way."""
-        return self.channel.unary_unary(METHODS + "ModelInfer").future(body, **options)
-
-    def stream(self, requests: Iterator[bytes]) -> Any:
-        return self.channel.stream_stream(METHODS + "ModelStreamInfer")(requests)
-
-    def refused(self, method: str, body: bytes = b"", **options: Any) -> tuple[StatusCode, str, dict[str, str]]:
-        with pytest.raises(grpc.RpcError) as caught:
-            self.ask(method, body, **options)
-        error: Any = caught.value
-        return error.code(), error.details(), dict(error.trailing_metadata())
-
-    def close(self) -> None:
-        self.channel.close()
+from tests.system.grpc_parts import AMPLE, METHODS, Client, answer, call, double, patience, pb
 
 
 class Watched(Service):
@@ -229,6 +161,7 @@ def test_refused_with_a_time_to_come_again(store: Path) -> None:
         assert int(trailing["retry-after"]) >= 1
         session.gate.set()
         staying.result(AMPLE)
+        assert "wait-ms" in dict(staying.trailing_metadata())  # how long the next one would wait
 
 
 def test_requests_take_room(store: Path) -> None:
@@ -291,7 +224,7 @@ def test_errors_have_their_status(client: Client, method: str, body: bytes, code
 
 def test_compressed_messages_have_the_same_limit(client: Client) -> None:
     """Those that would expand past it are not expanded."""
-    found, told, _ = client.refused("ModelInfer", bytes(256 << 20), compression=grpc.Compression.Gzip)
+    found, told, _ = client.refused("ModelInfer", bytes(100 << 20), compression=grpc.Compression.Gzip)
     assert found is StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max" in told
 
@@ -336,106 +269,3 @@ def test_calls_are_counted_with_all_others(running: Endpoint, client: Client) ->
     client.ask("ModelInfer", double())
     after = pb.ModelStatisticsResponse.FromString(client.ask("ModelStatistics", b"\x0a\x06double"))
     assert after.model_stats[0].execution_count == before.model_stats[0].execution_count + 1
-
-
-def test_keys_and_tls(store: Path, tmp_path: Path) -> None:
-    """An endpoint on a network is asked over TLS, by who has a key; whether it lives, by anybody."""
-    keys, cert, private = tmp_path / "keys", tmp_path / "cert.pem", tmp_path / "key.pem"
-    keys.write_text(KEY)
-    authority = trustme.CA()
-    mine = authority.issue_cert("127.0.0.1")
-    mine.private_key_pem.write_to_path(private)
-    mine.cert_chain_pems[0].write_to_path(cert)
-    trust = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    options = ("--keys", str(keys), "--tls", str(cert), str(private), "--grpc", "0.0.0.0:0")
-    with endpoint(store, *options, http=None) as running:
-        assert running.announced["grpc"].startswith("grpcs://0.0.0.0:")
-        address = running.grpc.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-        with closing(Client(address, trust, KEY)) as known:
-            assert answer(known.ask("ModelInfer", double())) == [2.0, 2.0]
-        for key in (None, f"{KEY}x"):
-            with closing(Client(address, trust, key)) as stranger:
-                for method in ("ModelInfer", "ServerReady"):
-                    assert stranger.refused(method, double())[0] is StatusCode.UNAUTHENTICATED
-                with pytest.raises(grpc.RpcError, match="needs a key"):
-                    next(stranger.stream(iter([double()])))
-                assert stranger.ask("ServerLive") == b"\x08\x01"
-        with closing(Client(address)) as plain:
-            assert plain.refused("ServerLive")[0] is StatusCode.UNAVAILABLE
-
-
-def test_certificates_of_clients(store: Path, tmp_path: Path) -> None:
-    """Without one of the clients' authority nobody is answered."""
-    cert, private, clients = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
-    authority, strange = trustme.CA(), trustme.CA()
-    mine = authority.issue_cert("127.0.0.1")
-    mine.private_key_pem.write_to_path(private)
-    mine.cert_chain_pems[0].write_to_path(cert)
-    authority.cert_pem.write_to_path(clients)
-    options = ("--tls", str(cert), str(private), "--client-ca", str(clients), "--grpc", ":0")
-    with endpoint(store, *options, http=None) as running:
-        for issuer, fine in ((authority, True), (strange, False), (None, False)):
-            own = None if issuer is None else issuer.issue_cert("device.example")
-            pair = (None, None) if own is None else (own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes())
-            trust = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), *pair)
-            with closing(Client(running.grpc, trust)) as client:
-                if fine:
-                    assert answer(client.ask("ModelInfer", double())) == [2.0, 2.0]
-                else:
-                    assert client.refused("ServerLive")[0] is StatusCode.UNAVAILABLE
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--grpc", "0.0.0.0:0"), "--keys"),
-        (("--grpc", "8001"), "no address"),
-        (("--grpc", "192.0.2.1:0", "--insecure"), "cannot listen"),
-        (("--grpc", ":0", "--tls", "no.pem", "no.pem"), "TLS"),
-        (("--grpc", ":0", "--tls", __file__, __file__), "TLS"),
-    ],
-)
-def test_what_cannot_be_served_ends_with_2(store: Path, options: Sequence[str], words: str) -> None:
-    """And says what to do."""
-    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_address_in_use(running: Endpoint, store: Path) -> None:
-    """Two endpoints do not share one."""
-
-    async def again() -> None:
-        with closing(Service(Store(store))) as service:
-            Server(service, "127.0.0.1", int(running.grpc.rpartition(":")[2]), Access())
-
-    with pytest.raises(InputError, match="cannot listen"):
-        asyncio.run(again())
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("http", ["127.0.0.1:0", None])
-def test_orderly_end(store: Path, number: int, http: str | None) -> None:
-    """A signal lets calls and streams under way be answered, and the process ends with status 0 and nothing to say."""
-    sent, over = threading.Event(), threading.Event()
-
-    def requests() -> Iterator[bytes]:
-        yield double()
-        yield patience(50_000)
-        sent.set()
-        over.wait(AMPLE)
-
-    with endpoint(store, "--grpc", ":0", http=http) as running, closing(Client(running.grpc)) as client:
-        staying, stream = client.infer(patience(50_000)), client.stream(requests())
-        next(stream)
-        assert sent.wait(AMPLE)
-        client.ask("ServerReady")  # over the same connection: what was sent before it is here
-        running.process.send_signal(number)
-        assert pb.ModelInferResponse.FromString(staying.result(AMPLE)).model_name == "patience"
-        assert pb.ModelStreamInferResponse.FromString(next(stream)).infer_response.model_name == "patience"
-        with pytest.raises(grpc.RpcError, match="shutting down"):
-            next(stream)
-        over.set()
-        assert running.process.wait(AMPLE) == 0
