@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
     serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
     serve.add_argument("--control", action="store_true", help="whoever may ask may also load and unload models")
+    serve.add_argument("--trace", metavar="URL", help="send OpenTelemetry spans there (OTLP over HTTP): http://HOST:4318")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
     serve.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     serve.set_defaults(command=_serve)
@@ -97,7 +98,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
         return serve(
             arguments.store, http=http, mqtt=arguments.mqtt, access=access, announce_json=arguments.json,
-            control=arguments.control,
+            control=arguments.control, trace=arguments.trace,
         )  # fmt: skip
 
 

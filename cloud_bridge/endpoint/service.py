@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from cloud_bridge.endpoint.jobs import (
     Answer,
@@ -22,6 +23,7 @@ from cloud_bridge.endpoint.jobs import (
     check_time,
     defect,
     outputs_of,
+    ran,
     rank,
     settle,
     spare,
@@ -39,6 +41,9 @@ from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
 from edge_runtime.values import Tensors
+
+if TYPE_CHECKING:
+    from cloud_bridge.endpoint.tracing import Tracing
 
 VERSION = metadata.version("edge-runtime")
 
@@ -75,7 +80,7 @@ class Service:
     best, and no more than `rows`. One whose budget is over when its turn comes is not run (504). Models are opened when
     they are first asked for, by `opener`; the `models` that were used last are kept open. `room` is for what carries
     requests here: they take their bytes from it, `held` in all. With `control` whoever may ask may also load and unload
-    models. Raises InputError where the store's plans are damaged.
+    models. `tracing` is told of each call's end. Raises InputError where the store's plans are damaged.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Service:
         held: int = HELD,
         control: bool = False,
         opener: Callable[[Bundle], Loaded] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         opening = Opening(store)
         if workers is None:
@@ -98,6 +104,7 @@ class Service:
             raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
         self.control = control
+        self._tracing = tracing
         self.room = Room(held)
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
@@ -130,6 +137,8 @@ class Service:
             deadline = None if budget is None else received + budget
             check_time(deadline)
             call = Call(model, version, message, received, monotonic(), deadline, future, form)
+            if self._tracing is not None:
+                future.add_done_callback(partial(self._trace, self._tracing, call))
             self._admit(call)
         except EdgeError as error:
             settle(future, error)
@@ -259,6 +268,9 @@ class Service:
     def _count(self, future: Future[Answer]) -> None:
         self.metrics.ended(CANCELLED if future.cancelled() else future.result().status)
 
+    def _trace(self, tracing: Tracing, call: Call, future: Future[Answer]) -> None:
+        tracing.told(call, None if future.cancelled() else future.result())
+
     def _left(self, work: Work, future: Future[Answer]) -> None:
         """A call has ended; if it was cancelled while it waited, it goes."""
         if not future.cancelled():
@@ -301,17 +313,18 @@ class Service:
                 wait = self._scheduler.backlog(ended, batch[0].group, batch[0].most)
                 if self._jobs or self._closed:  # else nobody has to wake
                     self._changed.notify_all()
+        if not jobs:
+            return
         self._note(jobs, outcomes, started, ended)
+        how = ran(jobs[0], sum(job.rows for job in jobs), started, ended)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            answer = answer_of(job, outcome, started, ended, wait)
+            answer = answer_of(job, outcome, how, wait)
             self.metrics.stage(*job.which, "write", monotonic() - ended)
             job.call.future.set_result(answer)
 
     def _note(
         self, jobs: Sequence[Job], outcomes: Sequence[Tensors | EdgeError], started: float, ended: float
     ) -> None:  # fmt: skip
-        if not jobs:
-            return
         which, seconds = jobs[0].which, ended - started
         rows = sum(job.rows for job in jobs)
         waited = [started - job.call.complete for job in jobs]
