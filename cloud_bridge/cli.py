@@ -19,11 +19,12 @@ from edge_runtime.errors import InputError
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `cloud-bridge`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    return run_command(_parser(), argv)
+    return run_command(parser(), argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
+def parser() -> argparse.ArgumentParser:
+    """What it takes."""
+    made, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
         commands, "serve", "serve the models of a store over HTTP and MQTT",
         "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883\n"
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--json", action="store_true", help="print what was found, raw values and all, as JSON")
     bench.set_defaults(command=_bench)
-    return parser
+    return made
 
 
 def _serve(arguments: argparse.Namespace) -> int:
