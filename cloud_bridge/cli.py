@@ -19,11 +19,12 @@ from edge_runtime.errors import InputError
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `cloud-bridge`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    return run_command(_parser(), argv)
+    return run_command(parser(), argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
+def parser() -> argparse.ArgumentParser:
+    """What it takes."""
+    made, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
         commands, "serve", "serve the models of a store over HTTP, gRPC and MQTT",
         "cloud-bridge serve store --http :8000 --grpc :8001 --mqtt mqtt://127.0.0.1:1883\n"
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
     serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
     serve.add_argument("--control", action="store_true", help="whoever may ask may also load and unload models")
+    serve.add_argument("--trace", metavar="URL", help="send OpenTelemetry spans there (OTLP over HTTP): http://HOST:4318")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
     serve.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     serve.set_defaults(command=_serve)
@@ -79,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--json", action="store_true", help="print what was found, raw values and all, as JSON")
     bench.set_defaults(command=_bench)
-    return parser
+    return made
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -104,6 +106,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             access=access,
             announce_json=arguments.json,
             control=arguments.control,
+            trace=arguments.trace,
         )
 
 

@@ -1,4 +1,4 @@
-"""The packages of the extras `cloud` and `grpc`: missing ones become an error that says what to install."""
+"""The packages of the extras of `cloud_bridge`: missing ones become an error that says what to install."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edge_runtime.errors import InputError
 
 PACKAGES = {
     "grpc": "grpc",
+    "opentelemetry": "trace",
     **dict.fromkeys(
         ("h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,8 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     inputs: Tensors
     version: str | None = None
     """None lets the endpoint use its active version."""
+    trace: Mapping[str, str] = {}
+    """Headers that tell which trace the call is part of (W3C Trace Context)."""
 
     @property
     def size(self) -> int:

@@ -21,7 +21,7 @@ from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import grpc as form
 from cloud_bridge.protocol import grpc_metadata as say
 from cloud_bridge.protocol.failures import encode_error, reason
-from cloud_bridge.protocol.message import BUDGET, RETRY_AFTER, WAIT, Message, budget_header, remaining
+from cloud_bridge.protocol.message import BUDGET, RETRY_AFTER, TRACE, WAIT, Message, budget_header, remaining
 from edge_runtime.errors import BackendError, BundleError, EdgeError, ProtocolError, RefusedError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -237,7 +237,7 @@ def _target(body: bytes) -> tuple[str, str | None]:
 
 
 def _headers(context: Context) -> dict[str, str]:
-    """The budget: what is left of the call's deadline, or of what its metadata say."""
-    said = {name: str(value) for name, value in context.invocation_metadata() or () if name == BUDGET}
+    """What a call's metadata say to the protocol; and its budget: that of theirs or its deadline's, whichever is less."""
+    said = {name: str(value) for name, value in context.invocation_metadata() or () if name in (BUDGET, *TRACE)}
     left = [remaining(Message(b"", said)), context.time_remaining()]
-    return budget_header(min((each for each in left if each is not None), default=None))
+    return said | budget_header(min((each for each in left if each is not None), default=None))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cloud_bridge.endpoint.access import Access
 from cloud_bridge.endpoint.service import Service
+from cloud_bridge.extra import required
 from cloud_bridge.malloc import keep_buffers
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import InputError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from cloud_bridge.endpoint.grpc import Server
+    from cloud_bridge.endpoint.tracing import Tracing
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: a device that asks now and then should not shake hands each time."""
@@ -40,6 +42,7 @@ def serve(
     announce_json: bool = False,
     preload: bool = True,
     control: bool = False,
+    trace: str | None = None,
     workers: int | None = None,
     waiting: int = 64,
     tune_malloc: bool = True,
@@ -50,8 +53,8 @@ def serve(
     broker's URL; one of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who
     started this, {"http": "http://127.0.0.1:8000", "grpc": null, "mqtt": null, "models": ["text"]}. `preload` opens every
     active model before that. With `control` whoever may ask over HTTP or gRPC may also load and unload models. `access`
-    says who may ask there; a broker has its own say. Raises InputError for an address that cannot be used, or that would
-    let strangers ask.
+    says who may ask there; a broker has its own say. Spans of all calls go to the OpenTelemetry collector at `trace`.
+    Raises InputError for an address that cannot be used, or that would let strangers ask.
     """
     import uvloop
 
@@ -65,7 +68,8 @@ def serve(
                 access.check(address_of(address)[0])
         listener = None if http is None else stack.enter_context(listen(http))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        service = Service(Store(store), workers=workers, waiting=waiting, control=control)
+        tracing = None if trace is None else stack.enter_context(_tracing(trace))
+        service = Service(Store(store), workers=workers, waiting=waiting, control=control, tracing=tracing)
         stack.callback(service.close)
         calls = None if grpc is None else runner.run(_listen_grpc(service, grpc, access))
         models = service.preload() if preload else ()
@@ -103,6 +107,17 @@ def address_of(address: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{address!r} is no address to listen on: write HOST:PORT, like 127.0.0.1:8000")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@contextlib.contextmanager
+def _tracing(url: str) -> Iterator[Tracing]:
+    with required("--trace"):
+        from cloud_bridge.endpoint.tracing import exporting
+    tracing = exporting(url)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def _announce(where: dict[str, object], as_json: bool) -> None:

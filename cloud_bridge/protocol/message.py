@@ -31,7 +31,10 @@ UPLOAD = "upload-ms"
 WAIT = "wait-ms"
 """Of an answer: milliseconds that a call of the same model, had it come as this answer left, would wait for its turn."""
 
-HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGET, RETRY_AFTER, WAIT)
+TRACE = ("traceparent", "tracestate")
+"""Which trace a request is part of (W3C Trace Context)."""
+
+HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGET, RETRY_AFTER, WAIT, *TRACE)
 """Every header that means something to the protocol."""
 
 JSON = "application/json"

@@ -162,7 +162,7 @@ def encode_request(call: Call, *, binary: bool = True, request_id: str = "", bud
     if binary:
         document["parameters"] = {"binary_data_output": True}
     tensors = [(name, array, binary) for name, array in call.inputs.items()]
-    return write_body(document, "inputs", tensors, budget_header(budget))
+    return write_body(document, "inputs", tensors, {**budget_header(budget), **call.trace})
 
 
 def is_quick(message: Message) -> bool:

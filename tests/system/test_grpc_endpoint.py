@@ -40,12 +40,12 @@ class Watched(Service):
 
         super().__init__(Store(store), opener=opener, workers=1, rows=1, **options)
         self.futures: list[Future[Answer]] = []
-        self.budgets: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
 
     def submit(
         self, model: str, version: str | None, message: Message, *, received: float, form: Form = oip
     ) -> Future[Answer]:  # fmt: skip
-        self.budgets.append(message.headers.get(BUDGET))
+        self.headers.append(dict(message.headers))
         self.futures.append(super().submit(model, version, message, received=received, form=form))
         return self.futures[-1]
 
@@ -123,8 +123,8 @@ def test_deadlines_are_budgets(store: Path) -> None:
         for options in ({}, {"timeout": 20.0}, {"timeout": 20.0, "metadata": ((BUDGET, "5000"),)}):
             client.infer(double(), **options).result(AMPLE)
         client.infer(double(), timeout=5.0, metadata=((BUDGET, "20000"),)).result(AMPLE)
-        assert service.budgets[0] is None
-        _, long, said, short = (float(budget or 0) for budget in service.budgets)
+        assert service.headers[0] == {}
+        long, said, short = (float(headers[BUDGET]) for headers in service.headers[1:])
         assert 5000.0 < long < 20_500.0  # on the wire gRPC rounds a deadline up, by one per cent at most
         assert said == 5000.0
         assert 0.0 < short < 5100.0
@@ -133,6 +133,15 @@ def test_deadlines_are_budgets(store: Path) -> None:
         assert "budget" in told
         code, told, _ = client.refused("ModelInfer", double(), metadata=((BUDGET, "soon"),))
         assert code is StatusCode.INVALID_ARGUMENT
+
+
+def test_traces(store: Path) -> None:
+    """The trace that a call's metadata name is the call's."""
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+    service = Watched(store, PythonSession())
+    with served(service) as client:
+        client.infer(double(), metadata=tuple(trace.items())).result(AMPLE)
+    assert service.headers == [trace]
 
 
 def test_a_deadline_that_passes_drops_the_call(store: Path) -> None:
