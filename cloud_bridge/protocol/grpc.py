@@ -65,10 +65,15 @@ def decode_named(body: bytes) -> Named:
 
 
 def is_quick(message: Message) -> bool:
-    """Whether it is read in no time: raw tensors are, however large."""
+    """Whether it is read in no time: raw numbers are, however many."""
     rest = len(message.body)
-    if rest > QUICK:
-        rest -= sum(len(data) for number, _, _, data in protobuf.fields(memoryview(message.body), _FIELDS) if number == 7)
+    if rest <= QUICK:
+        return True
+    for number, _, _, data in protobuf.fields(memoryview(message.body), _FIELDS):
+        if number == 7:
+            rest -= len(data)
+        elif number == 5 and len(data) <= QUICK and b"BYTES" in bytes(data):
+            return False
     return rest <= QUICK
 
 

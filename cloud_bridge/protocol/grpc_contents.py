@@ -12,7 +12,7 @@ from cloud_bridge.protocol.tensors import DATATYPES, objects
 from edge_runtime.errors import ProtocolError
 from edge_runtime.values import Array
 
-_LOOSE = 1 << 18
+_LOOSE = 1 << 16
 """Elements that are fields of their own, as each of `bytes_contents` is."""
 
 _WORD = (1 << 64) - 1

@@ -64,6 +64,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Tensors in one message."""
     elements: int = MAX_ELEMENTS
     """Elements in one tensor."""
+    texts: int = 1 << 20
+    """Elements in one tensor of BYTES: each becomes an object of its own."""
     rank: int = 8
     """Dimensions of one tensor."""
 

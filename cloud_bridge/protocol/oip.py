@@ -166,9 +166,11 @@ def encode_request(call: Call, *, binary: bool = True, request_id: str = "", bud
 
 
 def is_quick(message: Message) -> bool:
-    """Whether it takes no time worth a thread to read it."""
-    length = message.headers.get(HEADER_LENGTH, str(len(message.body)))
-    return CONTENT_ENCODING not in message.headers and length.isdecimal() and int(length[:18]) <= QUICK
+    """Whether it takes no time worth a thread to read it: raw numbers do not, however many."""
+    said = message.headers.get(HEADER_LENGTH, str(len(message.body)))
+    if CONTENT_ENCODING in message.headers or not said.isdecimal() or (length := int(said[:18])) > QUICK:
+        return False
+    return len(message.body) <= QUICK or b"BYTES" not in bytes(message.body[:length])
 
 
 def decode_request(message: Message, limits: Limits = LIMITS, signature: Signature | None = None) -> InferRequest:

@@ -48,8 +48,9 @@ def count(name: str, shape: list[int], kind: str, limits: Limits) -> int:
         raise ProtocolError(f"tensor {name!r} has a negative size in its shape")
     elements = prod(shape)
     # Each size by itself too: beside a zero any other would pass. None is told: these integers have no end.
-    if max(elements, *shape, 0) > limits.elements:
-        raise ProtocolError(f"tensor {name!r} has too many elements; at most {limits.elements} are accepted")
+    most = min(limits.elements, limits.texts) if kind == "BYTES" else limits.elements
+    if max(elements, *shape, 0) > most:
+        raise ProtocolError(f"tensor {name!r} has too many elements; at most {most} are accepted")
     return elements
 
 
