@@ -1,0 +1,162 @@
+"""Our endpoint beside servers that are not ours: Triton (by pytriton), MLServer and Ray Serve, unmodified, each batching,
+on the same engine with the same options and the same file: MiniLM (int8, 32 tokens), for one client and for sixteen.
+
+All are started once, and their answers held against the engine's own. Then they take turns, in another order each round,
+while the others are held still; the ratios are of each round's figures. The client is the same for all and takes little of
+the processors, which it shares with the server. `make peers` makes the environments that the servers need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from benchmarks.convention import Bar, Options, Outcome, at_least, main
+from benchmarks.endpoint.alone import alone
+from benchmarks.endpoint.minilm import VARIANT, rows_of
+from benchmarks.peers import answers
+from benchmarks.peers.contenders import MLSERVER, OURS, RAY, TRITON, TUNED, Contender, entries, start
+from edge_runtime.bench.statistics import Ratio, paired_ratio
+from edge_runtime.bundles.store import Store
+from edge_runtime.errors import RefusedError, UnreachableError
+from edge_runtime.host import cores_allowed
+
+CLIENTS = 16
+BATCHES = (1, 2, 4, 8, 16, 32)
+AIMS = {TRITON: 1.35, MLSERVER: 1.6, RAY: 2.5}
+"""Answers a second of our endpoint over theirs, sixteen clients."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Answers a second."""
+
+    server: str
+    way: str
+    one: float
+    """One client."""
+    many: float
+    """Sixteen."""
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What was found side by side."""
+
+    alone: dict[int, float]
+    """Rows of a run of the engine without a server -> rows a second."""
+    rates: tuple[Rate, ...]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The raw values."""
+
+    rounds: tuple[Round, ...]
+    cosines: dict[str, dict[str, float]]
+    """Server and way -> client -> the least cosine of an answer to the right one."""
+    load: tuple[float, float, float]
+    """The machine's load averages as it began."""
+
+
+def run(options: Options) -> Outcome:
+    """Start all, look at their answers, and let them take turns."""
+    count, seconds = (2, 1.0) if options.quick else (9, 2.0)
+    load, order = os.getloadavg(), np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        bundle = rows_of(options.store, folder / "minilm")
+        store = Store(folder / "store", create=True)
+        store.install(bundle.folder)
+        taking = entries(store.path, bundle.artifact(bundle.manifest.variants[0]), options.own.get("tuned"))
+        steps, rounds = len(taking) + count, []
+        right = {entry.name: answers.by(bundle, VARIANT) for entry in taking} | {TUNED: answers.fp32(options.store)}
+        contenders, cosines = [], {}
+        for step, entry in enumerate(taking):
+            options.progress(step, steps)
+            for contender in start(entry, folder, stack):
+                contenders.append(contender)
+                cosines[f"{contender.name} ({contender.way.name})"] = answers.cosines(contender, right[entry.name])
+        engine = stack.enter_context(alone(bundle.folder))
+        for step in range(count):
+            options.progress(len(taking) + step, steps)
+            rounds.append(_round([contenders[i] for i in order.permutation(len(contenders))], engine, seconds))
+    found = Found(tuple(rounds), cosines, load)
+    return Outcome(_bars(found), _rows(found), found)
+
+
+def _round(contenders: Sequence[Contender], engine: Callable[[int, float], tuple[float, float]], seconds: float) -> Round:
+    best = {rows: engine(rows, seconds / len(BATCHES))[0] for rows in BATCHES}
+    return Round(best, tuple(_rate(contender, seconds) for contender in contenders))
+
+
+def _rate(contender: Contender, seconds: float) -> Rate:
+    name, way = contender.name, contender.way
+    try:
+        with contender.server.awake():
+            many, one = (way.load(clients, seconds) for clients in (CLIENTS, 1))
+    except subprocess.CalledProcessError as error:
+        raise UnreachableError(f"{name} ({way.name}) was asked for a while, and went away: {error}") from error
+    if refused := set(many.statuses + one.statuses) - {200}:
+        raise RefusedError(f"{name} ({way.name}) refused calls under load, with status {min(refused)}", status=min(refused))
+    return Rate(name, way.name, one.rate(), many.rate())
+
+
+def _bars(found: Found) -> list[Bar]:
+    ours = _many(found, OURS)
+    engine = [max(one.alone.values()) for one in found.rounds]
+    bars = [at_least("sixteen clients over the engine's best batch", paired_ratio(ours, engine).value, "x", 0.90)]
+    bars += [
+        at_least(f"sixteen clients over {name}", paired_ratio(ours, _many(found, name)).value, "x", aim)
+        for name, aim in AIMS.items()
+    ]
+    if tuned := _many(found, TUNED):
+        bars.append(at_least(f"tuned over {TRITON}", paired_ratio(tuned, _many(found, TRITON)).value, "x", 3.0))
+    return bars
+
+
+def _many(found: Found, server: str) -> list[float]:
+    """Answers a second of sixteen clients, each round, the way that is best for the server; [] if it takes no part."""
+    ways = dict.fromkeys(rate.way for rate in found.rounds[0].rates if rate.server == server)
+    return max((_of(found, server, way, "many") for way in ways), key=np.median, default=[])
+
+
+def _of(found: Found, server: str, way: str, field: str) -> list[float]:
+    return [getattr(r, field) for one in found.rounds for r in one.rates if (r.server, r.way) == (server, way)]
+
+
+def _rows(found: Found) -> list[str]:
+    ours = _many(found, OURS)
+    alone = ", ".join(f"{rows}: {np.median([one.alone[rows] for one in found.rounds]):.0f}" for rows in BATCHES)
+    said = [
+        f"load average as it began: {found.load[0]:.1f} on {cores_allowed()} processors",
+        f"the engine alone, rows a second by rows a run: {alone}",
+    ]
+    for name, way in sorted({(rate.server, rate.way) for rate in found.rounds[0].rates}):
+        one, many = (float(np.median(_of(found, name, way, field))) for field in ("one", "many"))
+        ratio = "" if name == OURS else f"; ours over it {_told(paired_ratio(ours, _of(found, name, way, 'many')))}"
+        said.append(f"{name}, {way}: one client {one:.0f}/s, sixteen {many:.0f}/s{ratio}")
+    for name, clients in found.cosines.items():
+        said.append(f"{name} answers rightly: " + ", ".join(f"{client} {least:.4f}" for client, least in clients.items()))
+    return said
+
+
+def _told(ratio: Ratio) -> str:
+    sure = "" if ratio.low is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{ratio.value:.2f}x{sure}"
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tuned", type=Path, metavar="STORE",
+        help="a store in which it was measured how minilm runs best: it is served too, held against fp32's embeddings",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main("peers", __doc__, run, add=_add)

@@ -1,0 +1,52 @@
+"""Who is measured: each server, and each way to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.peers.server import Program, Server, ours, peer, started
+from benchmarks.peers.ways import Grpc, Http, Raw, Way
+
+OURS, TUNED, TRITON, MLSERVER, RAY = "ours", "ours, tuned", "pytriton", "MLServer", "Ray Serve"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A server that takes part."""
+
+    name: str
+    program: Program
+    ways: Callable[[Mapping[str, str]], tuple[Way, ...]]
+    """How it can be asked at its addresses."""
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """A server that runs, and one way to ask it."""
+
+    name: str
+    server: Server
+    way: Way
+
+
+def entries(store: Path, file: Path, tuned: Path | None) -> list[Entry]:
+    """Ours on this store, the others on this file, and ours on a store in which it was tuned, where there is one."""
+    own = Entry(OURS, ours(store), _http)
+    peers = [
+        Entry(TRITON, peer("pytriton", file), _http),
+        Entry(MLSERVER, peer("mlserver", file), lambda at: (Http(at["http"], binary=False), Grpc(at["grpc"]))),
+        Entry(RAY, peer("ray", file, RAY_SERVE_THROUGHPUT_OPTIMIZED="1"), lambda at: (Raw(at["http"]),)),
+    ]
+    return [own, *peers] if tuned is None else [own, *peers, Entry(TUNED, ours(tuned), _http)]
+
+
+def start(entry: Entry, folder: Path, stack: ExitStack) -> list[Contender]:
+    """The server of an entry, until the stack is left, and the ways to ask it."""
+    server = stack.enter_context(started(entry.program, folder / f"{entry.name}.log"))
+    return [Contender(entry.name, server, way) for way in entry.ways(server.addresses)]
+
+
+def _http(at: Mapping[str, str]) -> tuple[Way, ...]:
+    return (Http(at["http"]),)
