@@ -23,7 +23,8 @@ from benchmarks.convention import Bar, Options, Outcome, at_least, main
 from benchmarks.endpoint.alone import alone
 from benchmarks.endpoint.minilm import VARIANT, rows_of
 from benchmarks.peers import answers
-from benchmarks.peers.contenders import MLSERVER, OURS, RAY, TRITON, TUNED, Contender, entries, start
+from benchmarks.peers.contenders import MLSERVER, OURS, RAY, TRITON, TUNED, Contender, entries
+from benchmarks.peers.server import Server
 from edge_runtime.bench.statistics import Ratio, paired_ratio
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import RefusedError, UnreachableError
@@ -66,7 +67,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def run(options: Options) -> Outcome:
     """Start all, look at their answers, and let them take turns."""
-    count, seconds = (2, 1.0) if options.quick else (9, 2.0)
+    count, seconds = (2, 0.5) if options.quick else (9, 2.0)
     load, order = os.getloadavg(), np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -74,18 +75,22 @@ def run(options: Options) -> Outcome:
         store = Store(folder / "store", create=True)
         store.install(bundle.folder)
         taking = entries(store.path, bundle.artifact(bundle.manifest.variants[0]), options.own.get("tuned"))
+        servers = [stack.enter_context(Server(entry.program, folder / f"{entry.name}.log")) for entry in taking]
         steps, rounds = len(taking) + count, []
         right = {entry.name: answers.by(bundle, VARIANT) for entry in taking} | {TUNED: answers.fp32(options.store)}
         contenders, cosines = [], {}
-        for step, entry in enumerate(taking):
+        for step, (entry, server) in enumerate(zip(taking, servers, strict=True)):
             options.progress(step, steps)
-            for contender in start(entry, folder, stack):
+            for way in entry.ways(server.ready()):
+                contender = Contender(entry.name, server, way)
                 contenders.append(contender)
-                cosines[f"{contender.name} ({contender.way.name})"] = answers.cosines(contender, right[entry.name])
+                cosines[f"{entry.name} ({way.name})"] = answers.cosines(contender, right[entry.name])
         engine = stack.enter_context(alone(bundle.folder))
         for step in range(count):
             options.progress(len(taking) + step, steps)
             rounds.append(_round([contenders[i] for i in order.permutation(len(contenders))], engine, seconds))
+        for server in servers:
+            server.stop()
     found = Found(tuple(rounds), cosines, load)
     return Outcome(_bars(found), _rows(found), found)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from benchmarks.peers.server import Program, Server, ours, peer, started
+from benchmarks.peers.server import Program, Server, ours, peer
 from benchmarks.peers.ways import Grpc, Http, Raw, Way
 
 OURS, TUNED, TRITON, MLSERVER, RAY = "ours", "ours, tuned", "pytriton", "MLServer", "Ray Serve"
@@ -19,7 +19,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     name: str
     program: Program
-    ways: Callable[[Mapping[str, str]], tuple[Way, ...]]
+    ways: Callable[[Mapping[str, Any]], tuple[Way, ...]]
     """How it can be asked at its addresses."""
 
 
@@ -42,11 +42,5 @@ def entries(store: Path, file: Path, tuned: Path | None) -> list[Entry]:
     return [own, *peers] if tuned is None else [own, *peers, Entry(TUNED, ours(tuned), _http)]
 
 
-def start(entry: Entry, folder: Path, stack: ExitStack) -> list[Contender]:
-    """The server of an entry, until the stack is left, and the ways to ask it."""
-    server = stack.enter_context(started(entry.program, folder / f"{entry.name}.log"))
-    return [Contender(entry.name, server, way) for way in entry.ways(server.addresses)]
-
-
-def _http(at: Mapping[str, str]) -> tuple[Way, ...]:
+def _http(at: Mapping[str, Any]) -> tuple[Way, ...]:
     return (Http(at["http"]),)

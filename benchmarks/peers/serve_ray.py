@@ -40,7 +40,9 @@ class Embedder:
 def main() -> None:
     (http,) = free_ports(1)
     here = "127.0.0.1"
-    ray.init(include_dashboard=False, logging_level=logging.ERROR, _node_ip_address=here, object_store_memory=100 << 20)
+    ray.init(
+        "local", include_dashboard=False, logging_level=logging.ERROR, _node_ip_address=here, object_store_memory=100 << 20
+    )
     serve.start(http_options={"host": here, "port": http})
     quiet = {"enable_access_log": False}
     deployed: Any = serve.deployment(max_ongoing_requests=4 * ROWS, logging_config=quiet)(Embedder)

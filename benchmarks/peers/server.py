@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import Any, Self
 
 import msgspec
 import psutil
@@ -18,7 +18,7 @@ import psutil
 from edge_runtime.errors import EngineMissingError, UnreachableError
 
 ROOT = Path(__file__).parents[2]
-START = 60.0
+START = 120.0
 """Seconds after which a server that is not ready is given up."""
 GRACE = 30.0
 """Seconds that it has to end by itself."""
@@ -32,7 +32,7 @@ class Program(msgspec.Struct, frozen=True):
 
     command: tuple[str, ...]
     ends_by_signal: bool = False
-    """Whether SIGTERM is how it ends; else it does when its standard input does, and so outlives nobody."""
+    """Whether SIGTERM is how it ends; else it does when its standard input does."""
     environment: Mapping[str, str] = {}
 
 
@@ -41,7 +41,7 @@ def peer(name: str, file: Path, **environment: str) -> Program:
     python = ROOT / f".venv-peers-{name}" / "bin" / "python"
     if not python.exists():
         raise EngineMissingError(
-            f"{python.parents[1].name} is not here: make {python.parents[1].name}/ready, or make peers"
+            f"{name} is not installed in .venv-peers-{name}: make .venv-peers-{name}/ready, or make peers"
         )
     return Program((str(python), "-m", f"benchmarks.peers.serve_{name}", str(file.resolve())), environment=environment)
 
@@ -53,96 +53,87 @@ def ours(store: Path) -> Program:
 
 
 class Server:
-    """One that is ready."""
+    """One that starts; what it says goes to the log. Leaving it ends all its processes.
 
-    def __init__(self, addresses: Mapping[str, str], process: int) -> None:
-        self.addresses = addresses
-        self._process = process
+    They are a group of this one's session, so that the system ends them, held or not, should this process be killed.
+    """
+
+    def __init__(self, program: Program, log: Path) -> None:
+        self._program, self._log = program, log
+        self._said = log.open("w", buffering=1)
+        self._process = subprocess.Popen(  # noqa: S603
+            program.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, cwd=ROOT,
+            env={**os.environ, **QUIET, **program.environment}, process_group=0,
+        )  # fmt: skip
+        self._members: list[psutil.Process] = []
+
+    def ready(self) -> Mapping[str, Any]:
+        """Its addresses, once it is; from then on it is held. Raises UnreachableError."""
+        assert self._process.stdout is not None  # noqa: S101
+        watchdog = threading.Timer(START, lambda: [member.kill() for member in self._family()])
+        watchdog.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("{"):
+                    break
+                self._said.write(line)
+            else:
+                raise UnreachableError(f"{' '.join(self._program.command)} did not start: {self._last_words()}")
+        finally:
+            watchdog.cancel()
+        # What comes after is chatter too, and must not fill the pipe.
+        threading.Thread(target=shutil.copyfileobj, args=(self._process.stdout, self._said), daemon=True).start()
+        self._hold()
+        return msgspec.json.decode(line, type=dict[str, Any])
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """It runs inside this; the rest of the time it takes no processor time from those that are measured."""
-        for process in family(self._process):
-            process.resume()
+        """It runs inside this; the rest of the time it takes nothing from those that are measured."""
+        self._wake()
         try:
             yield
         finally:
-            self.sleep()
+            self._hold()
 
-    def sleep(self) -> None:
-        """Hold all its processes."""
-        for process in family(self._process):
-            process.suspend()
+    def stop(self) -> None:
+        """Tell it to end, without waiting for it."""
+        assert self._process.stdin is not None  # noqa: S101
+        self._wake()
+        self._members = self._members or self._family()
+        if self._program.ends_by_signal:
+            self._process.terminate()
+        self._process.stdin.close()
 
+    def __enter__(self) -> Self:
+        return self
 
-@contextmanager
-def started(program: Program, log: Path) -> Iterator[Server]:
-    """The server, held still. What it says goes to the log."""
-    with log.open("w", buffering=1) as said, _launched(program, said) as process:
-        watchdog = threading.Timer(START, process.kill)
-        watchdog.start()
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        _, left = psutil.wait_procs(self._members, timeout=GRACE)
+        for member in left:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        self._process.wait()
+        self._said.close()
+
+    def _hold(self) -> None:
+        for member in self._family():
+            with suppress(psutil.NoSuchProcess):
+                member.suspend()
+
+    def _wake(self) -> None:
+        for member in self._family():
+            with suppress(psutil.NoSuchProcess):
+                member.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        """The process, and all that it started, and they."""
         try:
-            addresses = _addresses(process, said)
-        finally:
-            watchdog.cancel()
-        if addresses is None:
-            raise UnreachableError(f"{' '.join(program.command)} did not start; {_last_words(log)}")
-        server = Server(addresses, process.pid)
-        server.sleep()
-        yield server
+            first = psutil.Process(self._process.pid)
+            return [first, *first.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
-
-@contextmanager
-def _launched(program: Program, said: IO[str]) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603
-        program.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, cwd=ROOT,
-        env={**os.environ, **QUIET, **program.environment}, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        _end(process, program.ends_by_signal)
-
-
-def _addresses(process: subprocess.Popen[str], said: IO[str]) -> dict[str, str] | None:
-    """The first line that is a JSON object; the lines before and after it are only its chatter."""
-    assert process.stdout is not None  # noqa: S101
-    for line in process.stdout:
-        if line.startswith("{"):
-            threading.Thread(target=shutil.copyfileobj, args=(process.stdout, said), daemon=True).start()
-            return {name: address for name, address in msgspec.json.decode(line).items() if isinstance(address, str)}
-        said.write(line)
-    return None
-
-
-def _end(process: subprocess.Popen[str], by_signal: bool) -> None:
-    """By the program's own way first. What is left of its processes after the grace time is killed."""
-    everyone = family(process.pid)
-    for one in everyone:
-        with suppress(psutil.NoSuchProcess):
-            one.resume()
-    if by_signal:
-        process.terminate()
-    assert process.stdin is not None  # noqa: S101
-    process.stdin.close()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE)
-    _, left = psutil.wait_procs(everyone, timeout=1.0)
-    for one in left:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all that it started, and they."""
-    try:
-        first = psutil.Process(pid)
-        return [first, *first.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _last_words(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"it said last: {lines[-1][:200]}" if lines else "it said nothing"
+    def _last_words(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1][:300] if lines else "it said nothing"
