@@ -77,14 +77,13 @@ def run(options: Options) -> Outcome:
         taking = entries(store.path, bundle.artifact(bundle.manifest.variants[0]), options.own.get("tuned"))
         servers = [stack.enter_context(Server(entry.program, folder / f"{entry.name}.log")) for entry in taking]
         steps, rounds = len(taking) + count, []
-        right = {entry.name: answers.by(bundle, VARIANT) for entry in taking} | {TUNED: answers.fp32(options.store)}
-        contenders, cosines = [], {}
+        own, contenders, cosines = answers.by(bundle, VARIANT), [], {}
         for step, (entry, server) in enumerate(zip(taking, servers, strict=True)):
             options.progress(step, steps)
+            right = answers.fp32(options.store) if entry.name == TUNED else own
             for way in entry.ways(server.ready()):
-                contender = Contender(entry.name, server, way)
-                contenders.append(contender)
-                cosines[f"{entry.name} ({way.name})"] = answers.cosines(contender, right[entry.name])
+                contenders.append(Contender(entry.name, server, way))
+                cosines[f"{entry.name} ({way.name})"] = answers.cosines(contenders[-1], right)
         engine = stack.enter_context(alone(bundle.folder))
         for step in range(count):
             options.progress(len(taking) + step, steps)
@@ -92,11 +91,11 @@ def run(options: Options) -> Outcome:
         for server in servers:
             server.stop()
     found = Found(tuple(rounds), cosines, load)
-    return Outcome(_bars(found), _rows(found), found)
+    return Outcome(bars(found), rows(found), found)
 
 
 def _round(contenders: Sequence[Contender], engine: Callable[[int, float], tuple[float, float]], seconds: float) -> Round:
-    best = {rows: engine(rows, seconds / len(BATCHES))[0] for rows in BATCHES}
+    best = {size: engine(size, seconds / len(BATCHES))[0] for size in BATCHES}
     return Round(best, tuple(_rate(contender, seconds) for contender in contenders))
 
 
@@ -112,17 +111,18 @@ def _rate(contender: Contender, seconds: float) -> Rate:
     return Rate(name, way.name, one.rate(), many.rate())
 
 
-def _bars(found: Found) -> list[Bar]:
+def bars(found: Found) -> list[Bar]:
+    """What is aimed at."""
     ours = _many(found, OURS)
     engine = [max(one.alone.values()) for one in found.rounds]
-    bars = [at_least("sixteen clients over the engine's best batch", paired_ratio(ours, engine).value, "x", 0.90)]
-    bars += [
+    held = [at_least("sixteen clients over the engine's best batch", paired_ratio(ours, engine).value, "x", 0.90)]
+    held += [
         at_least(f"sixteen clients over {name}", paired_ratio(ours, _many(found, name)).value, "x", aim)
         for name, aim in AIMS.items()
     ]
     if tuned := _many(found, TUNED):
-        bars.append(at_least(f"tuned over {TRITON}", paired_ratio(tuned, _many(found, TRITON)).value, "x", 3.0))
-    return bars
+        held.append(at_least(f"tuned over {TRITON}", paired_ratio(tuned, _many(found, TRITON)).value, "x", 3.0))
+    return held
 
 
 def _many(found: Found, server: str) -> list[float]:
@@ -135,12 +135,14 @@ def _of(found: Found, server: str, way: str, field: str) -> list[float]:
     return [getattr(r, field) for one in found.rounds for r in one.rates if (r.server, r.way) == (server, way)]
 
 
-def _rows(found: Found) -> list[str]:
+def rows(found: Found) -> list[str]:
+    """What is printed: each server and way, and how near its answers were."""
     ours = _many(found, OURS)
-    alone = ", ".join(f"{rows}: {np.median([one.alone[rows] for one in found.rounds]):.0f}" for rows in BATCHES)
+    medians = {size: np.median([one.alone[size] for one in found.rounds]) for size in found.rounds[0].alone}
+    engine = ", ".join(f"{size}: {median:.0f}" for size, median in medians.items())
     said = [
         f"load average as it began: {found.load[0]:.1f} on {cores_allowed()} processors",
-        f"the engine alone, rows a second by rows a run: {alone}",
+        f"the engine alone, rows a second by rows a run: {engine}",
     ]
     for name, way in sorted({(rate.server, rate.way) for rate in found.rounds[0].rates}):
         one, many = (float(np.median(_of(found, name, way, field))) for field in ("one", "many"))

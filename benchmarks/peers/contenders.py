@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from benchmarks.peers.server import Program, Server, ours, peer
+from benchmarks.peers.server import Program, ours, peer
 from benchmarks.peers.ways import Grpc, Http, Raw, Way
 
 OURS, TUNED, TRITON, MLSERVER, RAY = "ours", "ours, tuned", "pytriton", "MLServer", "Ray Serve"
@@ -23,11 +24,17 @@ class Entry(msgspec.Struct, frozen=True):
     """How it can be asked at its addresses."""
 
 
+class Held(Protocol):
+    """A server that runs when it is measured."""
+
+    def awake(self) -> AbstractContextManager[None]: ...
+
+
 class Contender(msgspec.Struct, frozen=True):
     """A server that runs, and one way to ask it."""
 
     name: str
-    server: Server
+    server: Held
     way: Way
 
 

@@ -65,6 +65,8 @@ class Server:
             program.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, cwd=ROOT,
             env={**os.environ, **QUIET, **program.environment}, process_group=0,
         )  # fmt: skip
+        # What comes after the addresses must not fill the pipe.
+        self._chatter = threading.Thread(target=shutil.copyfileobj, args=(self._process.stdout, self._said), daemon=True)
         self._members: list[psutil.Process] = []
 
     def ready(self) -> Mapping[str, Any]:
@@ -81,8 +83,7 @@ class Server:
                 raise UnreachableError(f"{' '.join(self._program.command)} did not start: {self._last_words()}")
         finally:
             watchdog.cancel()
-        # What comes after is chatter too, and must not fill the pipe.
-        threading.Thread(target=shutil.copyfileobj, args=(self._process.stdout, self._said), daemon=True).start()
+        self._chatter.start()
         self._hold()
         return msgspec.json.decode(line, type=dict[str, Any])
 
@@ -113,8 +114,10 @@ class Server:
         for member in left:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
-        self._process.wait()
-        self._said.close()
+        if self._chatter.is_alive():
+            self._chatter.join(GRACE)
+        with self._process, self._said:  # which closes its pipes, and waits for it
+            pass
 
     def _hold(self) -> None:
         for member in self._family():
