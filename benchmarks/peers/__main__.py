@@ -74,7 +74,8 @@ def run(options: Options) -> Outcome:
         bundle = rows_of(options.store, folder / "minilm")
         store = Store(folder / "store", create=True)
         store.install(bundle.folder)
-        taking = entries(store.path, bundle.artifact(bundle.manifest.variants[0]), options.own.get("tuned"))
+        file = bundle.artifact(bundle.manifest.variants[0])
+        taking = entries(store.path, file, folder, options.own.get("tuned"))
         servers = [stack.enter_context(Server(entry.program, folder / f"{entry.name}.log")) for entry in taking]
         steps, rounds = len(taking) + count, []
         own, contenders, cosines = answers.by(bundle, VARIANT), [], {}
