@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from cloud_bridge.endpoint.access import Access
 from cloud_bridge.endpoint.service import Service
+from cloud_bridge.extra import required
 from cloud_bridge.malloc import keep_buffers
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from cloud_bridge.endpoint.tracing import Tracing
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: a device that asks now and then should not shake hands each time."""
@@ -36,7 +39,9 @@ def serve(
     access: Access = Access(),
     announce_json: bool = False,
     preload: bool = True,
-    workers: int = 2,
+    control: bool = False,
+    trace: str | None = None,
+    workers: int | None = None,
     waiting: int = 64,
     tune_malloc: bool = True,
 ) -> int:
@@ -45,8 +50,9 @@ def serve(
     `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
     of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
     {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
-    `access` says who may ask over HTTP; a broker has its own say. Raises InputError for an address that cannot be used, or
-    that would let strangers ask.
+    `access` says who may ask over HTTP; a broker has its own say. With `control` whoever may ask over HTTP may also load
+    and unload models. Spans of all calls go to the OpenTelemetry collector at `trace`. Raises InputError for an address
+    that cannot be used, or that would let strangers ask.
     """
     if http is None and mqtt is None:
         raise InputError("nothing to serve on: give an HTTP address, a broker's URL, or both")
@@ -56,7 +62,8 @@ def serve(
         if http is not None:
             access.check(address_of(http)[0])
         listener = None if http is None else stack.enter_context(listen(http))
-        service = Service(Store(store), workers=workers, waiting=waiting)
+        tracing = None if trace is None else stack.enter_context(_tracing(trace))
+        service = Service(Store(store), workers=workers, waiting=waiting, control=control, tracing=tracing)
         stack.callback(service.close)
         models = service.preload() if preload else ()
         where: dict[str, object] = {
@@ -91,6 +98,17 @@ def address_of(address: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{address!r} is no address to listen on: write HOST:PORT, like 127.0.0.1:8000")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@contextlib.contextmanager
+def _tracing(url: str) -> Iterator[Tracing]:
+    with required("--trace"):
+        from cloud_bridge.endpoint.tracing import exporting
+    tracing = exporting(url)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def _announce(where: dict[str, object], as_json: bool) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from cloud_bridge.endpoint.jobs import (
     Answer,
@@ -22,31 +23,40 @@ from cloud_bridge.endpoint.jobs import (
     check_time,
     defect,
     outputs_of,
+    ran,
     rank,
     settle,
     spare,
 )
 from cloud_bridge.endpoint.metrics import Metrics
 from cloud_bridge.endpoint.models import Model, Models
+from cloud_bridge.endpoint.opening import Opening
 from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
 from cloud_bridge.endpoint.statistics import Statistics
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
+from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles.store import Bundle, Store
-from edge_runtime.engines import Loaded, open_best
+from edge_runtime.engines import Loaded
 from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
 from edge_runtime.values import Tensors
 
-SERVER = oip.ServerMetadata(
-    "edge-runtime",
-    metadata.version("edge-runtime"),
-    (oip.BINARY_EXTENSION, "statistics", "model_repository(index)", oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION),
-)
+if TYPE_CHECKING:
+    from cloud_bridge.endpoint.tracing import Tracing
+
+VERSION = metadata.version("edge-runtime")
+
+EXTENSIONS = (oip.BINARY_EXTENSION, "schedule_policy", "statistics", oip.PROBE_EXTENSION, oip.CHUNKS_EXTENSION)
+"""Of the protocol, as Triton names them, and our own."""
+
 PLATFORM = "edge_runtime"
 
 HELD = 512 << 20
 """Bytes that all requests may hold in memory, from their first byte to their answer."""
+
+WORKERS, ROWS = 2, 32
+"""Batches at once, and rows together, where nothing was measured."""
 
 NICE = 5
 """By how much threads that run models give way."""
@@ -64,33 +74,44 @@ QUICK = 64 << 10
 class Service:
     """Runs the bundles of a store for whoever asks. Every method may be called from any thread.
 
-    `workers` batches of calls run at once and `waiting` more calls wait; one more is refused at once (503), and so is one
-    that could not be answered within its budget, with the time after which it could. Calls of one model on inputs of one
-    shape run together, up to `rows` rows, where the model lets them. One whose budget is over when its turn comes is not
-    run (504). Models are opened when they are first asked for, by `opener`; the `models` that were used last are kept open.
-    `room` is for what carries requests here: they take their bytes from it, `held` in all.
+    `workers` batches of calls run at once (unless given, as many as tuning found best) and `waiting` more calls wait; one
+    more is refused at once (503), and so is one that could not be answered within its budget, with the time after which it
+    could. Calls of one model on inputs of one shape run together, where the model lets them: as many rows as tuning found
+    best, and no more than `rows`. One whose budget is over when its turn comes is not run (504). Models are opened when
+    they are first asked for, by `opener`; the `models` that were used last are kept open. `room` is for what carries
+    requests here: they take their bytes from it, `held` in all. With `control` whoever may ask may also load and unload
+    models. `tracing` is told of each call's end. Raises InputError where the store's plans are damaged.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        workers: int = 2,
+        workers: int | None = None,
         waiting: int = 64,
         models: int = 16,
-        rows: int = 32,
+        rows: int = 1024,
         limits: Limits = LIMITS,
         held: int = HELD,
-        opener: Callable[[Bundle], Loaded] = open_best,
+        control: bool = False,
+        opener: Callable[[Bundle], Loaded] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        opening = Opening(store)
+        if workers is None:
+            workers = opening.plans.calls or WORKERS
         if min(workers, models, rows) < 1 or waiting < 0:
             raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
+        self.control = control
+        self._tracing = tracing
         self.room = Room(held)
-        self._rows = rows
         self._places = threading.BoundedSemaphore(workers + waiting)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
-        self._models = Models(store, opener, models, join=rows > 1, later=self._try_later)
+        self._models = Models(
+            store, opener or opening, models, rows=lambda manifest: min(rows, opening.rows(manifest) or ROWS),
+            later=self._try_later,
+        )  # fmt: skip
         self.statistics = Statistics()
         self.metrics = Metrics(lambda: len(self._scheduler), self._backlog)
         self._scheduler = Scheduler(workers)
@@ -116,17 +137,24 @@ class Service:
             deadline = None if budget is None else received + budget
             check_time(deadline)
             call = Call(model, version, message, received, monotonic(), deadline, future, form)
+            if self._tracing is not None:
+                future.add_done_callback(partial(self._trace, self._tracing, call))
             self._admit(call)
         except EdgeError as error:
             settle(future, error)
         return future
 
+    def server(self) -> oip.ServerMetadata:
+        """What this is, and which extensions of the protocol it speaks."""
+        repository = "model_repository" if self.control else "model_repository(index)"
+        return oip.ServerMetadata("edge-runtime", VERSION, (*EXTENSIONS, repository))
+
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
         """What a model takes and gives. Raises NotInstalledError."""
         bundle = self._models.bundle(model, version)
-        return oip.describe(model, self._models.store.versions(model), PLATFORM, bundle.manifest.signature)
+        return oip.describe(model, self._models.versions(model), PLATFORM, bundle.manifest.signature)
 
-    def index(self) -> list[oip.IndexEntry]:
+    def index(self) -> list[IndexEntry]:
         """Every version of every model in the store, and whether it is open."""
         return self._models.index()
 
@@ -135,12 +163,24 @@ class Service:
         self._readers.submit(self._models.open, model, version).result()
 
     def preload(self) -> tuple[str, ...]:
-        """Open the active version of every model. Returns their names."""
+        """Open every model that has an active version, and the versions that share its calls. Returns their names."""
         store = self._models.store
         names = tuple(name for name in store.names() if store.active(name) is not None)
         for name in names:
-            self.open(name)
+            self._readers.submit(self._models.preload, name).result()
         return names
+
+    def load(self, model: str) -> None:
+        """Open a model anew, and let it take its own place once it is proved. Raises RefusedError without `control`,
+        NotInstalledError or a BackendError."""
+        self._controlled()
+        self._readers.submit(self._models.load, model).result()
+
+    def unload(self, model: str) -> None:
+        """Let go of a model; it answers no more until it is loaded. Raises RefusedError without `control`,
+        NotInstalledError."""
+        self._controlled()
+        self._models.unload(model)
 
     def close(self) -> None:
         """Let the calls that run end, drop those that wait, and free the models."""
@@ -154,6 +194,10 @@ class Service:
         for worker in self._workers:
             worker.join()
         self._models.close()
+
+    def _controlled(self) -> None:
+        if not self.control:
+            raise RefusedError("models are not loaded and unloaded from outside here: serve with --control", status=403)
 
     def _try_later(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the only one that submit raises: this service has been closed
@@ -186,9 +230,8 @@ class Service:
             deadline = None if request.budget is None else call.received + request.budget
             check_time(deadline)
             group, rows = model.group(request.inputs)
-            most = self._rows if model.joinable else 1
             latest = NEVER if deadline is None else deadline - spare(request.budget)
-            work = Work(group, rows, most, latest, rank(request.priority))
+            work = Work(group, rows, model.most, latest, rank(request.priority))
             self._offer(work, Job(call, model, request, rows))
         except EdgeError as error:
             settle(call.future, error)
@@ -224,6 +267,9 @@ class Service:
 
     def _count(self, future: Future[Answer]) -> None:
         self.metrics.ended(CANCELLED if future.cancelled() else future.result().status)
+
+    def _trace(self, tracing: Tracing, call: Call, future: Future[Answer]) -> None:
+        tracing.told(call, None if future.cancelled() else future.result())
 
     def _left(self, work: Work, future: Future[Answer]) -> None:
         """A call has ended; if it was cancelled while it waited, it goes."""
@@ -264,19 +310,21 @@ class Service:
             failed = len(jobs) < len(batch) or any(isinstance(outcome, EdgeError) for outcome in outcomes)
             with self._changed:
                 self._scheduler.ended(batch, ended - started, failed=failed)
+                wait = self._scheduler.backlog(ended, batch[0].group, batch[0].most)
                 if self._jobs or self._closed:  # else nobody has to wake
                     self._changed.notify_all()
+        if not jobs:
+            return
         self._note(jobs, outcomes, started, ended)
+        how = ran(jobs[0], sum(job.rows for job in jobs), started, ended)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            answer = answer_of(job, outcome, ended)
+            answer = answer_of(job, outcome, how, wait)
             self.metrics.stage(*job.which, "write", monotonic() - ended)
             job.call.future.set_result(answer)
 
     def _note(
         self, jobs: Sequence[Job], outcomes: Sequence[Tensors | EdgeError], started: float, ended: float
     ) -> None:  # fmt: skip
-        if not jobs:
-            return
         which, seconds = jobs[0].which, ended - started
         rows = sum(job.rows for job in jobs)
         waited = [started - job.call.complete for job in jobs]
