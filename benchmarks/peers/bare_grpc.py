@@ -20,6 +20,7 @@ async def closed(order: Order) -> Loaded:
     """Each client calls again when it has its answer."""
     took: list[float] = []
     statuses: list[int] = []
+    ends: list[float] = []
 
     async with grpc.aio.insecure_channel(order.url) as channel:
         infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
@@ -32,10 +33,11 @@ async def closed(order: Order) -> Loaded:
                     statuses.append(200)
                 except grpc.aio.AioRpcError:
                     statuses.append(500)
-                took.append(time.perf_counter() - now)
+                ends.append(time.perf_counter() - start)
+                took.append(ends[-1] - (now - start))
 
         await asyncio.gather(*(client() for _ in range(order.clients)))
-        return Loaded(tuple(took), tuple(statuses), time.perf_counter() - start)
+        return Loaded(tuple(took), tuple(statuses), time.perf_counter() - start, tuple(ends))
 
 
 def main() -> None:
