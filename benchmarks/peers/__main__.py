@@ -45,6 +45,8 @@ class Rate(msgspec.Struct, frozen=True):
     """One client."""
     many: float
     """Sixteen."""
+    work: float
+    """Seconds of processor time that the server took for each answer to one of sixteen."""
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -104,12 +106,15 @@ def _rate(contender: Contender, seconds: float) -> Rate:
     name, way = contender.name, contender.way
     try:
         with contender.server.awake():
-            many, one = (way.load(clients, seconds) for clients in (CLIENTS, 1))
+            before = contender.server.worked()
+            many = way.load(CLIENTS, seconds)
+            worked = contender.server.worked() - before
+            one = way.load(1, seconds)
     except subprocess.CalledProcessError as error:
         raise UnreachableError(f"{name} ({way.name}) was asked for a while, and went away: {error}") from error
     if refused := set(many.statuses + one.statuses) - {200}:
         raise RefusedError(f"{name} ({way.name}) refused calls under load, with status {min(refused)}", status=min(refused))
-    return Rate(name, way.name, one.rate(), many.rate())
+    return Rate(name, way.name, one.rate(), many.rate(), worked / len(many.statuses))
 
 
 def bars(found: Found) -> list[Bar]:
@@ -146,9 +151,11 @@ def rows(found: Found) -> list[str]:
         f"the engine alone, rows a second by rows a run: {engine}",
     ]
     for name, way in sorted({(rate.server, rate.way) for rate in found.rounds[0].rates}):
-        one, many = (float(np.median(_of(found, name, way, field))) for field in ("one", "many"))
+        one, many, work = (float(np.median(_of(found, name, way, field))) for field in ("one", "many", "work"))
         ratio = "" if name == OURS else f"; ours over it {_told(paired_ratio(ours, _of(found, name, way, 'many')))}"
-        said.append(f"{name}, {way}: one client {one:.0f}/s, sixteen {many:.0f}/s{ratio}")
+        said.append(
+            f"{name}, {way}: one client {one:.0f}/s, sixteen {many:.0f}/s at {1e3 * work:.1f} ms of processor time{ratio}"
+        )
     for name, clients in found.cosines.items():
         said.append(f"{name} answers rightly: " + ", ".join(f"{client} {least:.4f}" for client, least in clients.items()))
     return said

@@ -30,6 +30,8 @@ class Held(Protocol):
 
     def awake(self) -> AbstractContextManager[None]: ...
 
+    def worked(self) -> float: ...
+
 
 class Contender(msgspec.Struct, frozen=True):
     """A server that runs, and one way to ask it."""
@@ -57,7 +59,8 @@ def _http(at: Mapping[str, Any]) -> tuple[Way, ...]:
 
 def _ray(folder: Path) -> dict[str, str]:
     """What Ray Serve's guide names for throughput: HAProxy before its replicas, and its "throughput optimized" settings.
-    HAProxy's files and ports are its own here, not those that all of a machine's clusters would share."""
+    HAProxy's files and ports are its own here, not those that all of a machine's clusters would share, and its workers
+    run at the priority that the others' do."""
     metrics, stats = free_ports(2)
     named = {
         "CONFIG_FILE_LOC": folder / "haproxy.cfg", "SOCKET_PATH": folder / "haproxy.sock", "SERVER_STATE_BASE": folder,
@@ -65,4 +68,4 @@ def _ray(folder: Path) -> dict[str, str]:
         "METRICS_PORT": metrics, "STATS_PORT": stats,
     }  # fmt: skip
     chosen = {f"RAY_SERVE_HAPROXY_{name}": str(value) for name, value in named.items()}
-    return {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", **chosen}
+    return {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_worker_niceness": "0", **chosen}

@@ -96,6 +96,14 @@ class Server:
         finally:
             self._hold()
 
+    def worked(self) -> float:
+        """Seconds of processor time that its processes have taken."""
+        total = 0.0
+        for member in self._family():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(member.cpu_times()[:2])
+        return total
+
     def stop(self) -> None:
         """Tell it to end, without waiting for it."""
         assert self._process.stdin is not None  # noqa: S101
