@@ -13,7 +13,7 @@ help: ## what there is
 demo: setup store ## the main job, end to end, on real input: writes report.html and report.json
 	$(BIN)/python -m benchmarks.demo --html report.html --json report.json
 
-test: setup store mosquitto .venv-mlserver/ready ## all tests
+test: setup store mosquitto .venv-mlserver/ready .venv-kserve/ready ## all tests
 	$(BIN)/python -m pytest
 
 check: setup ## lint, format, types, layers
@@ -87,6 +87,12 @@ $(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml mode
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r $<
 	@touch $@
 
+# A client that is not ours, to be asked by.
+.venv-kserve/ready: requirements/kserve.txt .venv/ready
+	test -x .venv-kserve/bin/python || $(PYTHON) -m venv .venv-kserve
+	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 # The broker of most installations. Where it cannot be installed the tests that need it say so.
 mosquitto:
 	@if command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; then :; \
@@ -98,8 +104,9 @@ mosquitto:
 lock: ## renew the locked versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/mlserver.in -o requirements/mlserver.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/kserve.in -o requirements/kserve.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra onnx --extra openvino --extra cloud --extra trace pyproject.toml -o requirements/endpoint.txt
 	for peer in pytriton mlserver ray; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/peers-$$peer.in -o requirements/peers-$$peer.txt; done
 
 clean: ## remove all that make has made
-	rm -rf .venv .venv-mlserver .venv-peers-* .venv-zoo .packages $(STORE) build reports report.html report.json
+	rm -rf .venv .venv-mlserver .venv-kserve .venv-peers-* .venv-zoo .packages $(STORE) build reports report.html report.json

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from cloud_bridge.endpoint.plans import FILE, Measured, Plans, load, save
+from cloud_bridge.endpoint.opening import planned
+from cloud_bridge.endpoint.plans import CACHE, FILE, Measured, Plans, load, save
 from cloud_bridge.endpoint.tuning import measure
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.cli.shell import Commands, progress_bar, subcommand, table
 from edge_runtime.errors import InputError
+from edge_runtime.tuning import compiled
 
 
 def add(commands: Commands) -> None:
@@ -41,6 +43,7 @@ def _tune(arguments: argparse.Namespace) -> int:
 
             save(load(path).updated([measure(bundle, progress=tell)]), path)
     plans = load(path)
+    _compile(store, plans)
     measured = [m for b in bundles for m in plans.models if (m.model, m.version) == (b.manifest.name, b.manifest.version)]
     if arguments.json:
         told = [{**_row(plans, m), "measured": msgspec.to_builtins(m)} for m in measured]
@@ -50,6 +53,19 @@ def _tune(arguments: argparse.Namespace) -> int:
     table(("MODEL", "RUNS AS", "ROWS", "A SECOND", "BY ONE ROW", "A RUN (ms)"), rows)
     print(f"the endpoint will run {plans.calls} call{'s' * (plans.calls != 1)} at once, as it is started next: {path}")
     return 0
+
+
+def _compile(store: Store, plans: Plans) -> None:
+    """Keep what engines make of what was chosen, so that a start takes no compiling: of all models, for one that was tuned
+    now may have changed the number of calls at once."""
+    caches = store.path / CACHE
+    for name in {model.model for model in plans.models} & set(store.names()):
+        bundle = store.bundle(name)
+        plan = plans.plan(bundle.manifest)
+        candidate = None if plan is None else planned(bundle, plan)
+        if plan is not None and candidate is not None and not (caches / plan.key.digest).is_dir():
+            compiled.keep(bundle, candidate, plan.key, caches)
+    compiled.prune(caches, [trial.key for model in plans.models for trial in model.trials])
 
 
 def _bundles(store: Store, names: list[str]) -> list[Bundle]:

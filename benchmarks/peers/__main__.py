@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -110,7 +109,7 @@ def _rate(contender: Contender, seconds: float) -> Rate:
             many = way.load(CLIENTS, seconds)
             worked = contender.server.worked() - before
             one = way.load(1, seconds)
-    except subprocess.CalledProcessError as error:
+    except RuntimeError as error:
         raise UnreachableError(f"{name} ({way.name}) was asked for a while, and went away: {error}") from error
     if refused := set(many.statuses + one.statuses) - {200}:
         raise RefusedError(f"{name} ({way.name}) refused calls under load, with status {min(refused)}", status=min(refused))

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+from cloud_bridge.endpoint.plans import CACHE as ENDPOINT_CACHE
 from cloud_bridge.endpoint.plans import FILE, Plans, Trial, load
 from edge_runtime import backends
 from edge_runtime.bundles.manifest import Manifest
@@ -43,26 +45,32 @@ class Opening:
     def __call__(self, bundle: Bundle) -> Loaded:
         """Raises a BackendError."""
         plan = self.plans.plan(bundle.manifest)
-        if plan is not None and (loaded := _planned(bundle, plan)) is not None:
+        if plan is not None and (loaded := _planned(bundle, plan, self._folder / ENDPOINT_CACHE)) is not None:
             return loaded
         profile = load_profile(self._folder / PROFILE)
         return open_best(bundle, profile, caches=self._folder / CACHE)
 
 
-def _planned(bundle: Bundle, plan: Trial) -> Loaded | None:
-    """The bundle as planned; None where that is not here any more, or fails."""
-    name = bundle.manifest.name
+def planned(bundle: Bundle, plan: Trial) -> Candidate | None:
+    """What a plan says to run; None where that is not here any more."""
     plain = candidates(bundle.manifest, backends.backend(plan.key.backend).devices())
     found = next((c for c in plain if c.variant.name == plan.variant and c.device.name == plan.key.device), None)
-    if found is None:
+    return None if found is None else Candidate(found.variant, found.device, plan.key.settings)
+
+
+def _planned(bundle: Bundle, plan: Trial, caches: Path) -> Loaded | None:
+    """The bundle as planned; None where that is not here any more, or fails."""
+    name = bundle.manifest.name
+    candidate = planned(bundle, plan)
+    if candidate is None:
         _log.warning("%s: %s is not here any more: tune again (cloud-bridge tune)", name, plan.name)
         return None
-    candidate = Candidate(found.variant, found.device, plan.key.settings)
     stale = plan.key.changes(key_of(candidate, host()))
     if stale:
         _log.warning("%s was tuned before something changed (%s): tune again", name, "; ".join(stale))
+    compiled = caches / plan.key.digest
     try:
-        session = open_candidate(bundle, candidate)
+        session = open_candidate(bundle, candidate, compiled if compiled.is_dir() and not stale else None)
     except (BackendError, InputError) as error:
         _log.error("%s does not open as it was tuned: %s", name, error)
         return None

@@ -17,6 +17,8 @@ from edge_runtime.profile import Key, Lost
 from edge_runtime.whole import write_whole
 
 FILE = "endpoint.json"
+CACHE = ".compiled-endpoint"
+"""The folder beside it that holds what engines made of the chosen models, so that a start is fast."""
 SCHEMA = 1
 
 NEAR = 0.97

@@ -4,10 +4,8 @@ the order and together as the scheduler says."""
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
@@ -22,7 +20,6 @@ from cloud_bridge.endpoint.jobs import (
     answer_of,
     check_time,
     defect,
-    outputs_of,
     ran,
     rank,
     settle,
@@ -32,15 +29,15 @@ from cloud_bridge.endpoint.metrics import Metrics
 from cloud_bridge.endpoint.models import Model, Models
 from cloud_bridge.endpoint.opening import Opening
 from cloud_bridge.endpoint.room import Room
-from cloud_bridge.endpoint.schedule import NEVER, Scheduler, Work
+from cloud_bridge.endpoint.schedule import NEVER, Work
 from cloud_bridge.endpoint.statistics import Statistics
+from cloud_bridge.endpoint.workers import Done, Workers, shutting_down, step_back
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
+from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
 from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded
-from edge_runtime.errors import EdgeError, InputError, LateError, RefusedError
-from edge_runtime.values import Tensors
+from edge_runtime.errors import EdgeError, InputError, RefusedError
 
 if TYPE_CHECKING:
     from cloud_bridge.endpoint.tracing import Tracing
@@ -58,17 +55,8 @@ HELD = 512 << 20
 WORKERS, ROWS = 2, 32
 """Batches at once, and rows together, where nothing was measured."""
 
-NICE = 5
-"""By how much threads that run models give way."""
-
-AT_ONCE = 0.0005
-"""Seconds of a run that is done on the thread that brings the call, if nothing runs: to wake another one takes as long."""
-
 CANCELLED = 499
 """The status of a call that nobody waits for any more, for those who count."""
-
-QUICK = 64 << 10
-"""Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
 
 
 class Service:
@@ -107,20 +95,14 @@ class Service:
         self._tracing = tracing
         self.room = Room(held)
         self._places = threading.BoundedSemaphore(workers + waiting)
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=step_back)
         self._models = Models(
             store, opener or opening, models, rows=lambda manifest: min(rows, opening.rows(manifest) or ROWS),
             later=self._try_later,
         )  # fmt: skip
         self.statistics = Statistics()
-        self.metrics = Metrics(lambda: len(self._scheduler), self._backlog)
-        self._scheduler = Scheduler(workers)
-        self._jobs: dict[Work, Job] = {}
-        self._changed = threading.Condition()  # guards the scheduler and the jobs
-        self._closed = False
-        self._workers = [threading.Thread(target=self._serve, name=f"endpoint-{n}", daemon=True) for n in range(workers)]
-        for worker in self._workers:
-            worker.start()
+        self.metrics = Metrics(lambda: self._workers.waiting, lambda: self._workers.backlog())
+        self._workers = Workers(workers, self._note)
 
     def submit(
         self, model: str, version: str | None, message: Message, *, received: float, form: Form = oip
@@ -184,15 +166,9 @@ class Service:
 
     def close(self) -> None:
         """Let the calls that run end, drop those that wait, and free the models."""
-        with self._changed:
-            self._closed = True
-            waiting = list(self._jobs.values())
-            self._changed.notify_all()
-        for job in waiting:
-            job.call.future.cancel()
+        self._workers.stop()
         self._readers.shutdown(wait=True, cancel_futures=True)
-        for worker in self._workers:
-            worker.join()
+        self._workers.join()
         self._models.close()
 
     def _controlled(self) -> None:
@@ -206,15 +182,17 @@ class Service:
     def _admit(self, call: Call) -> None:
         """Read the call now if that is quick, else on another thread. Raises an EdgeError."""
         if not self._places.acquire(blocking=False):
-            raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=self._backlog())
+            raise RefusedError(
+                "the endpoint is overloaded: try again later", status=503, retry_after=self._workers.backlog()
+            )
         call.future.add_done_callback(lambda _: self._places.release())
-        if _is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
+        if call.form.is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
             self._read(call, model)
             return
         try:
             self._readers.submit(self._read, call)
         except RuntimeError:  # the only one that submit raises: it is shut down
-            raise _shutting_down() from None
+            raise shutting_down() from None
 
     def _read(self, call: Call, model: Model | None = None) -> None:
         """Open the model, if it is not open, read the request, and let it wait for its turn."""
@@ -232,38 +210,11 @@ class Service:
             group, rows = model.group(request.inputs)
             latest = NEVER if deadline is None else deadline - spare(request.budget)
             work = Work(group, rows, model.most, latest, rank(request.priority))
-            self._offer(work, Job(call, model, request, rows))
+            self._workers.offer(work, Job(call, model, request, rows))
         except EdgeError as error:
             settle(call.future, error)
         except Exception:  # noqa: BLE001 - a defect here is one caller's 500 and a line in the log
             settle(call.future, defect(call.name))
-
-    def _offer(self, work: Work, job: Job) -> None:
-        batch: Sequence[Work] = ()
-        with self._changed:
-            if self._closed:
-                raise _shutting_down()
-            at_once = not self._jobs and 0.0 < self._scheduler.cost(work.group).safe(work.rows) <= AT_ONCE
-            now = monotonic()  # the same for both: what is accepted now is not late now
-            offer = self._scheduler.offer(work, now)
-            if offer.accepted and at_once:
-                batch, _ = self._scheduler.next(now)
-            if offer.accepted and not batch:
-                self._jobs[work] = job
-                self._changed.notify()
-        if batch:
-            self._run(batch, [job] if job.call.future.set_running_or_notify_cancel() else [])
-            return
-        if not offer.accepted:
-            told = (
-                f"its answer would take {offer.done * 1e3:.0f} ms, {offer.wait * 1e3:.0f} ms of it waiting: past its budget"
-            )
-            raise RefusedError(f"the call was not accepted: {told}", status=503, retry_after=offer.wait)
-        job.call.future.add_done_callback(partial(self._left, work))
-
-    def _backlog(self) -> float:
-        with self._changed:
-            return self._scheduler.backlog(monotonic())
 
     def _count(self, future: Future[Answer]) -> None:
         self.metrics.ended(CANCELLED if future.cancelled() else future.result().status)
@@ -271,83 +222,18 @@ class Service:
     def _trace(self, tracing: Tracing, call: Call, future: Future[Answer]) -> None:
         tracing.told(call, None if future.cancelled() else future.result())
 
-    def _left(self, work: Work, future: Future[Answer]) -> None:
-        """A call has ended; if it was cancelled while it waited, it goes."""
-        if not future.cancelled():
-            return
-        with self._changed:
-            waited = self._scheduler.drop(work)
-            if waited:
-                del self._jobs[work]
-        if waited:
-            future.set_running_or_notify_cancel()  # for those who wait for it with others
-
-    def _serve(self) -> None:
-        """A worker's life: batches, one after another."""
-        _step_back()
-        while True:
-            with self._changed:
-                batch, late = self._scheduler.next(monotonic())
-                while not batch and not late:
-                    if self._closed and not self._jobs:
-                        return
-                    self._changed.wait()
-                    batch, late = self._scheduler.next(monotonic())
-                jobs = [self._jobs.pop(work) for work in batch]
-                missed = [self._jobs.pop(work) for work in late]
-            for job in missed:
-                settle(job.call.future, LateError("the call's budget would have ended before its answer: it was not run"))
-            if batch:
-                self._run(batch, [job for job in jobs if job.call.future.set_running_or_notify_cancel()])
-
-    def _run(self, batch: Sequence[Work], jobs: Sequence[Job]) -> None:
-        started = monotonic()
-        outcomes: Sequence[Tensors | EdgeError] = ()
-        try:
-            outcomes = outputs_of(jobs)
-        finally:
-            ended = monotonic()
-            failed = len(jobs) < len(batch) or any(isinstance(outcome, EdgeError) for outcome in outcomes)
-            with self._changed:
-                self._scheduler.ended(batch, ended - started, failed=failed)
-                wait = self._scheduler.backlog(ended, batch[0].group, batch[0].most)
-                if self._jobs or self._closed:  # else nobody has to wake
-                    self._changed.notify_all()
-        if not jobs:
-            return
-        self._note(jobs, outcomes, started, ended)
-        how = ran(jobs[0], sum(job.rows for job in jobs), started, ended)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            answer = answer_of(job, outcome, how, wait)
-            self.metrics.stage(*job.which, "write", monotonic() - ended)
-            job.call.future.set_result(answer)
-
-    def _note(
-        self, jobs: Sequence[Job], outcomes: Sequence[Tensors | EdgeError], started: float, ended: float
-    ) -> None:  # fmt: skip
-        which, seconds = jobs[0].which, ended - started
-        rows = sum(job.rows for job in jobs)
-        waited = [started - job.call.complete for job in jobs]
-        failed = sum(isinstance(outcome, EdgeError) for outcome in outcomes)
-        self.statistics.ran(*which, rows=rows, seconds=seconds, waited=waited, failed=failed)
-        self.metrics.ran(*which, rows)
+    def _note(self, done: Done) -> None:
+        """A batch has run."""
+        which, seconds = done.jobs[0].which, done.ended - done.started
+        waited = [done.started - job.call.complete for job in done.jobs]
+        failed = sum(isinstance(outcome, EdgeError) for outcome in done.outcomes)
+        self.statistics.ran(*which, rows=done.rows, seconds=seconds, waited=waited, failed=failed)
+        self.metrics.ran(*which, done.rows)
         self.metrics.stage(*which, "compute", seconds)
         for each in waited:
             self.metrics.stage(*which, "queue", each)
-
-
-def _is_quick(message: Message) -> bool:
-    """Whether it takes no time worth a thread to read it."""
-    length = message.headers.get(HEADER_LENGTH, str(len(message.body)))
-    return CONTENT_ENCODING not in message.headers and length.isdecimal() and int(length[:18]) <= QUICK
-
-
-def _step_back() -> None:
-    """Let this thread, and those that an engine starts from it, make way for those that take calls and refuse them."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-
-
-def _shutting_down() -> RefusedError:
-    return RefusedError("the endpoint is shutting down", status=503, retry_after=1.0)
+        how = ran(done.jobs[0], done.rows, done.started, done.ended)
+        for job, outcome in zip(done.jobs, done.outcomes, strict=True):
+            answer = answer_of(job, outcome, how, done.wait)
+            self.metrics.stage(*which, "write", monotonic() - done.ended)
+            job.call.future.set_result(answer)

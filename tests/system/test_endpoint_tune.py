@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cloud_bridge.client.http import HttpRemote
-from cloud_bridge.endpoint.plans import FILE, load
+from cloud_bridge.endpoint.plans import CACHE, FILE, load
 from cloud_bridge.endpoint.service import Service
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import InputError
@@ -38,6 +38,8 @@ def test_what_tuning_finds_is_what_runs(tmp_path: Path) -> None:
     assert best is not None
     assert (found["calls"], model["rows"], model["runs"]) == (plans.calls, best.best.rows, best.name)
     assert {trial.calls for trial in measured.trials} >= {1}
+    compiled = list((store / CACHE).iterdir()) if (store / CACHE).exists() else []
+    assert {folder.name for folder in compiled} <= {best.key.digest}
     with endpoint(store) as running:
         remote = HttpRemote(running.url)
         reply = remote.send(Call("double", X), deadline=float("inf")).result(30.0)
