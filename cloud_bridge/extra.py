@@ -1,4 +1,4 @@
-"""The packages of the extra `cloud`: missing ones become an error that says what to install."""
+"""The packages of the extras `cloud` and `ray`: missing ones become an error that says what to install."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from edge_runtime.errors import InputError
 
-PACKAGES = frozenset({"h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop"})
+PACKAGES = frozenset(
+    {"h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop", "ray"}
+) | {"ray"}
 
 
 @contextmanager
@@ -16,6 +18,8 @@ def required(what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        if package not in PACKAGES:
             raise
-        raise InputError(f"{what} needs {error.name}, which is not installed: pip install 'edge-runtime[cloud]'") from error
+        brings = f"pip install 'edge-runtime[{'ray' if package == 'ray' else 'cloud'}]'"
+        raise InputError(f"{what} needs {error.name}, which is not installed: {brings}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud_bridge.endpoint.access import Access
+from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.malloc import keep_buffers
 from edge_runtime.bundles.store import Store
@@ -39,13 +40,15 @@ def serve(
     workers: int = 2,
     waiting: int = 64,
     tune_malloc: bool = True,
+    core: Callable[[], contextlib.AbstractContextManager[Core]] | None = None,
 ) -> int:
     """Serve a store until SIGTERM or SIGINT, and return 0.
 
     `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
     of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
     {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
-    `access` says who may ask over HTTP; a broker has its own say. Raises InputError for an address that cannot be used, or
+    `access` says who may ask over HTTP; a broker has its own say. `core` opens what answers instead of a service in this
+    process, which `workers` and `waiting` are for. Raises InputError for an address that cannot be used, or
     that would let strangers ask.
     """
     if http is None and mqtt is None:
@@ -56,8 +59,7 @@ def serve(
         if http is not None:
             access.check(address_of(http)[0])
         listener = None if http is None else stack.enter_context(listen(http))
-        service = Service(Store(store), workers=workers, waiting=waiting)
-        stack.callback(service.close)
+        service = stack.enter_context(core() if core else _service(store, workers, waiting))
         models = service.preload() if preload else ()
         where: dict[str, object] = {
             "http": None if listener is None else _url(listener, access),
@@ -73,6 +75,15 @@ def serve(
             where["mqtt"] = worker.name
         _run(service, listener, access, lambda: _announce(where, announce_json))
     return 0
+
+
+@contextlib.contextmanager
+def _service(store: Path, workers: int, waiting: int) -> Iterator[Core]:
+    service = Service(Store(store), workers=workers, waiting=waiting)
+    try:
+        yield service
+    finally:
+        service.close()
 
 
 def listen(address: str) -> socket.socket:
@@ -104,7 +115,7 @@ def _url(listener: socket.socket, access: Access) -> str:
     return f"http{'s' if access.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _run(service: Service, listener: socket.socket | None, access: Access, ready: Callable[[], None]) -> None:
+def _run(service: Core, listener: socket.socket | None, access: Access, ready: Callable[[], None]) -> None:
     """Run the HTTP face, if there is one, until a signal comes."""
     import uvloop
 
@@ -119,7 +130,7 @@ async def _wait(ready: Callable[[], None]) -> None:
         await stop.wait()
 
 
-async def _serve(service: Service, listener: socket.socket, access: Access, ready: Callable[[], None]) -> None:
+async def _serve(service: Core, listener: socket.socket, access: Access, ready: Callable[[], None]) -> None:
     server = _server(service, access, ready)
 
     def stop() -> None:
@@ -129,7 +140,7 @@ async def _serve(service: Service, listener: socket.socket, access: Access, read
         await server.serve(sockets=[listener])
 
 
-def _server(service: Service, access: Access, ready: Callable[[], None]) -> uvicorn.Server:
+def _server(service: Core, access: Access, ready: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
     from cloud_bridge.endpoint.access import Keyed

@@ -92,7 +92,7 @@ class Service:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="endpoint-reader", initializer=_step_back)
         self._models = Models(store, opener, models, join=rows > 1, later=self._try_later)
         self.statistics = Statistics()
-        self.metrics = Metrics(lambda: len(self._scheduler), self._backlog)
+        self.metrics = Metrics(lambda: len(self._scheduler), self.backlog)
         self._scheduler = Scheduler(workers)
         self._jobs: dict[Work, Job] = {}
         self._changed = threading.Condition()  # guards the scheduler and the jobs
@@ -162,7 +162,7 @@ class Service:
     def _admit(self, call: Call) -> None:
         """Read the call now if that is quick, else on another thread. Raises an EdgeError."""
         if not self._places.acquire(blocking=False):
-            raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=self._backlog())
+            raise RefusedError("the endpoint is overloaded: try again later", status=503, retry_after=self.backlog())
         call.future.add_done_callback(lambda _: self._places.release())
         if _is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
             self._read(call, model)
@@ -218,7 +218,8 @@ class Service:
             raise RefusedError(f"the call was not accepted: {told}", status=503, retry_after=offer.wait)
         job.call.future.add_done_callback(partial(self._left, work))
 
-    def _backlog(self) -> float:
+    def backlog(self) -> float:
+        """Seconds until a call that came now would begin."""
         with self._changed:
             return self._scheduler.backlog(monotonic())
 
