@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: nothing is told to anybody
-
+import cloud_bridge.endpoint.ray_settings as settings  # isort: skip - before ray is imported
 import ray
 from ray import serve
 from ray.serve.config import AutoscalingContext
@@ -28,6 +27,7 @@ from cloud_bridge.endpoint.http import app as face
 from cloud_bridge.endpoint.replica import Replica
 from cloud_bridge.endpoint.replicas import GRACE, Replicas
 from cloud_bridge.endpoint.scale import Load, Range, wanted
+from cloud_bridge.endpoint.serve import address_of
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import BackendError, InputError, UnreachableError
 
@@ -39,6 +39,9 @@ WORKERS, WAITING = 2, 64
 
 OBJECTS = 200 << 20
 """Bytes of shared memory for messages of over 100 kB, on a cluster of our own."""
+
+REACH = 5.0
+"""Seconds to connect to a cluster."""
 
 UP, DOWN = 3.0, 300.0
 """Seconds for which more replicas, or fewer, must be wanted before it is done."""
@@ -62,7 +65,7 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
         num_replicas=faces,
         max_replicas_per_node=1,
         max_ongoing_requests=1000,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": settings.SOON}},
         logging_config=_QUIET,
     )(serve.ingress()(Face))
     return front.bind(_service(Path(arguments["store"]), Range.parse(arguments.get("replicas", "1"))), keys)
@@ -147,6 +150,8 @@ def _cluster(address: str | None) -> Iterator[None]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
             common |= {"_temp_dir": folder, "_node_ip_address": "127.0.0.1", "include_dashboard": False}
             common |= {"object_store_memory": OBJECTS}
+        else:
+            _reach(address)
         try:
             ray.init(address or "local", **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -154,8 +159,17 @@ def _cluster(address: str | None) -> Iterator[None]:
         stack.callback(ray.shutdown)
         if address is None:
             stack.callback(serve.shutdown)
-        serve.start(proxy_location="Disabled" if address is None else None, logging_config=_QUIET)
+        serve.start(proxy_location="Disabled", logging_config=_QUIET)
         yield
+
+
+def _reach(address: str) -> None:
+    """UnreachableError where nobody listens: Ray itself tries for many minutes."""
+    host, port = address_of(address)
+    try:
+        socket.create_connection((host, port), REACH).close()
+    except OSError as error:
+        raise UnreachableError(f"no Ray cluster at {address}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from cloud_bridge.endpoint.jobs import Answer, Form, defect, spare
+from cloud_bridge.endpoint.jobs import Answer, Form, defect
 from cloud_bridge.endpoint.metrics import joined
 from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.scale import SecondTry
@@ -31,6 +31,9 @@ LONGEST = 60.0
 
 PAUSE, LONGEST_PAUSE = 0.01, 0.32
 """Seconds before a call whose replica was lost is asked again: at first, doubled each time, at most."""
+
+BACK, BACK_SHARE = 0.05, 0.1
+"""Seconds of a call's budget, and the most of it, after which it is refused, so that this comes in time, too."""
 
 ASKED = 30.0
 """Seconds for what is no inference: a model may have to be opened."""
@@ -124,7 +127,7 @@ class Replicas:
         try:
             self._check_open()
             budget = remaining(message)
-            until = received + (LONGEST if budget is None else budget - spare(budget))
+            until = received + (LONGEST if budget is None else budget - min(BACK, BACK_SHARE * budget))
             whole = Message(bytes(message.body), dict(message.headers))
             self._second.call()
             async with asyncio.timeout_at(self._loop.time() + until - monotonic()):

@@ -42,10 +42,9 @@ class Range(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Range:
         """2 or 2:8. Raises InputError."""
-        least, _, most = text.partition(":")
-        numbers = least, most or least
-        if all(number.isdecimal() and len(number) <= 4 for number in numbers):
-            found = cls(*map(int, numbers))
+        numbers = text.split(":")
+        if len(numbers) <= 2 and all(number.isdecimal() and len(number) <= 4 for number in numbers):
+            found = cls(int(numbers[0]), int(numbers[-1]))
             if 1 <= found.least <= found.most:
                 return found
         raise InputError(f"{text!r} is no number of replicas: write N, or LEAST:MOST, like 2:8")
