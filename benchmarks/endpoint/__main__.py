@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
-from benchmarks.endpoint.load import closed, opened
+from benchmarks.endpoint.load import closed, opened, served
 from benchmarks.endpoint.minilm import rows_of, sentences
 from benchmarks.tiny import SHAPE, tiny_bundle
 from cloud_bridge.client import connect
@@ -84,7 +84,7 @@ def run(options: Options) -> Outcome:
         store = Store(where / "store", create=True)
         store.install(bundle.folder)
         store.install(tiny_bundle(where / "tiny").folder)
-        with _served(store.path) as url, _alone(bundle.folder) as alone:
+        with served(store.path) as url, _alone(bundle.folder) as alone:
             found = []
             for number in range(turns):
                 options.progress(number, turns + 2)
@@ -164,18 +164,6 @@ def _rows(found: Found) -> list[str]:
 
 def _median(values: Iterator[float] | Sequence[float]) -> float:
     return float(np.median(list(values)))
-
-
-@contextmanager
-def _served(store: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", "127.0.0.1:0", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    try:
-        assert process.stdout is not None  # noqa: S101
-        yield msgspec.json.decode(process.stdout.readline())["http"]
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Loaded(msgspec.Struct, frozen=True):
     statuses: tuple[int, ...]
     wall: float
     """From the first request's start to the last answer."""
+    ends: tuple[float, ...]
+    """Seconds from the first request's start to each answer."""
 
     def rate(self, within: float = float("inf")) -> float:
         """Good answers a second, of those that took no longer."""
@@ -104,6 +106,7 @@ class Clients:
         self._free: list[_Connection] = []
         self._took: list[float] = []
         self._statuses: list[int] = []
+        self._ends: list[float] = []
 
     async def call(self, due: float) -> None:
         """One that should have been sent at `due`, an instant of `time.perf_counter()`."""
@@ -112,7 +115,8 @@ class Clients:
         connection.answer = loop.create_future()
         connection.transport.write(self._request)
         self._statuses.append(await connection.answer)
-        self._took.append(time.perf_counter() - due)
+        self._ends.append(time.perf_counter())
+        self._took.append(self._ends[-1] - due)
         if not connection.transport.is_closing():
             self._free.append(connection)
 
@@ -137,7 +141,8 @@ class Clients:
         return self._told(start)
 
     def _told(self, start: float) -> Loaded:
-        return Loaded(tuple(self._took), tuple(self._statuses), time.perf_counter() - start)
+        ends = tuple(end - start for end in self._ends)
+        return Loaded(tuple(self._took), tuple(self._statuses), time.perf_counter() - start, ends)
 
 
 def main() -> None:

@@ -1,14 +1,30 @@
-"""Load on an endpoint by a process beside this one."""
+"""An endpoint, and load on it, by processes beside this one."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
 from benchmarks.endpoint.bare import Asked, Loaded, Order
 from cloud_bridge.protocol.message import Message
+
+
+@contextmanager
+def served(store: Path, *options: str) -> Iterator[str]:
+    """The URL of an endpoint."""
+    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", "127.0.0.1:0", "--json", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        assert process.stdout is not None  # noqa: S101
+        yield msgspec.json.decode(process.stdout.readline())["http"]
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def closed(url: str, message: Message, *, clients: int, seconds: float) -> Loaded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import msgspec
 
 from cloud_bridge.endpoint.jobs import Answer, Form
-from cloud_bridge.endpoint.scale import Load
+from cloud_bridge.endpoint.scale import BACK, BACK_SHARE, Load
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.malloc import keep_buffers
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import Message
+from cloud_bridge.protocol.message import Message, remaining
 from edge_runtime.bundles.store import Store
 
 MISSES = (503, 504)
@@ -36,9 +35,15 @@ class Replica:
 
     async def infer(self, model: str, version: str | None, message: Message, waited: float, form: Form) -> Answer:
         """Answer a call that came to the endpoint `waited` seconds ago. Cancelled before its turn, it is not run."""
-        future = self._service.submit(model, version, message, received=monotonic() - waited, form=form)
-        future.add_done_callback(self._count)
-        answer = await asyncio.wrap_future(future)
+        received = monotonic() - waited
+        self._came += 1
+        try:
+            answer = await asyncio.wrap_future(self._service.submit(model, version, message, received=received, form=form))
+        except asyncio.CancelledError:  # by who left, or because its budget was over
+            budget = remaining(message)
+            self._missed += budget is not None and monotonic() - received > budget - 2 * min(BACK, BACK_SHARE * budget)
+            raise
+        self._missed += answer.status in MISSES
         return Answer(answer.status, Message(bytes(answer.message.body), dict(answer.message.headers)))
 
     async def about(self) -> tuple[str, tuple[str, ...]]:
@@ -80,10 +85,6 @@ class Replica:
     async def __del__(self) -> None:
         """Ray Serve awaits this when the replica's calls have ended."""
         await asyncio.to_thread(self._service.close)
-
-    def _count(self, future: Future[Answer]) -> None:
-        self._came += 1
-        self._missed += not future.cancelled() and future.result().status in MISSES
 
     def _ran(self) -> float:
         """Seconds that runs have taken, all together."""

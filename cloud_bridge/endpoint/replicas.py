@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from cloud_bridge.endpoint.jobs import Answer, Form, defect
 from cloud_bridge.endpoint.metrics import joined
 from cloud_bridge.endpoint.room import Room
-from cloud_bridge.endpoint.scale import SecondTry
+from cloud_bridge.endpoint.scale import BACK, BACK_SHARE, SecondTry
 from cloud_bridge.endpoint.service import HELD
 from cloud_bridge.endpoint.statistics import merged
 from cloud_bridge.protocol import oip
@@ -31,9 +31,6 @@ LONGEST = 60.0
 
 PAUSE, LONGEST_PAUSE = 0.01, 0.32
 """Seconds before a call whose replica was lost is asked again: at first, doubled each time, at most."""
-
-BACK, BACK_SHARE = 0.05, 0.1
-"""Seconds of a call's budget, and the most of it, after which it is refused, so that this comes in time, too."""
 
 ASKED = 30.0
 """Seconds for what is no inference: a model may have to be opened."""

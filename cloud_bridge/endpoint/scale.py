@@ -1,4 +1,4 @@
-"""How many replicas of the endpoint there should be, and which calls are asked of a second one. Pure: no I/O, no clock."""
+"""How many replicas of the endpoint there should be, and which calls are asked a second time. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ MISSED = 0.01
 
 AGAIN = 0.1
 """The share of calls that may be asked again when they were refused: where all are full, that only adds to it."""
+
+BACK, BACK_SHARE = 0.05, 0.1
+"""Seconds before the end of a call's budget, and the most of it, at which it is refused, so that this is in time, too."""
 
 
 class Load(msgspec.Struct, frozen=True):

@@ -228,12 +228,20 @@ def test_a_node_is_killed_under_load(served: Endpoint, nodes: Cluster) -> None:
     assert set(again.statuses) == {200}
 
 
-def test_alone_on_one_machine(store: Path, tmp_path: Path) -> None:
-    """Without a cluster one is started, on this machine, and ends with the endpoint: SIGTERM is exit status 0."""
-    with endpoint(store, "--engine", "ray") as running:
+def test_alone_on_one_machine(store: Path) -> None:
+    """Without a cluster one is started, on this machine, and ends with the endpoint: SIGTERM is exit status 0. Missed
+    calls bring a second replica."""
+    hurried = oip.encode_request(Call("patience", LONG), budget=0.1)
+
+    def grown(url: str) -> bool:
+        closed(f"{url}/v2/models/patience/infer", hurried, clients=2, seconds=1.0)
+        return 'replica="1"' in fetched(f"{url}/metrics").decode()
+
+    with endpoint(store, "--engine", "ray", "--replicas", "1:2") as running:
         assert running.announced["models"] == ["counter", "double", "kinds", "patience"]
         started = children(running.process.pid)
         assert np.array_equal(ask(running.url, Call("double", {"x": X})).outputs["y"], 2 * X)
+        eventually(lambda: grown(running.url), "a second replica", 60.0)
     assert running.process.returncode == 0
     assert started
     eventually(lambda: not any(map(alive, started)), "all that it started has ended")
