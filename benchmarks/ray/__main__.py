@@ -1,5 +1,5 @@
-"""The endpoint on Ray Serve, beside the endpoint in one process: MiniLM (int8, 32 tokens) over HTTP, one client and sixteen in
-turns; and two nodes, of which one is killed in the middle of a load with a budget of a second for each call.
+"""The endpoint on Ray Serve, beside the endpoint in one process: MiniLM (int8) over HTTP, one client and sixteen,
+in turns; and two nodes, of which one is killed in the middle of a load with a budget of a second for each call.
 
 Clients, nodes and engines share this machine's processors: a second node adds no speed here, and takes none with it.
 """
