@@ -65,7 +65,7 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
         num_replicas=faces,
         max_replicas_per_node=1,
         max_ongoing_requests=1000,
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": settings.SOON}},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {**settings.SOON, **settings.DIRECT}}},
         logging_config=_QUIET,
     )(serve.ingress()(Face))
     return front.bind(_service(Path(arguments["store"]), Range.parse(arguments.get("replicas", "1"))), keys)
@@ -132,7 +132,7 @@ def _service(store: Path, within: Range) -> serve.Application:
         health_check_period_s=2.0,
         health_check_timeout_s=5.0,
         graceful_shutdown_timeout_s=GRACE,
-        ray_actor_options={"num_cpus": 1},
+        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": settings.DIRECT}},
         logging_config=_QUIET,
         **size,
     )(Replica)
