@@ -71,6 +71,13 @@ def test_without_the_bridge_s_libraries_serving_names_the_extra(store: Path) -> 
     assert "pip install 'edge-runtime[cloud]'" in printed
 
 
+def test_without_ray_serving_on_it_names_the_extra(store: Path) -> None:
+    """Which is one of its own: an endpoint in one process does without."""
+    status, printed = without("ray", "cloud_bridge.cli", "serve", store, "--http", ":0", "--engine", "ray")
+    assert status == 2
+    assert "pip install 'edge-runtime[ray]'" in printed
+
+
 @pytest.mark.parametrize(
     ("package", "call", "extra"),
     [("cv2", "vision", "vision"), ("tokenizers", "pieces", "text"), ("pymicro_features", "features", "wake")],

@@ -23,7 +23,8 @@ import pytest
 
 from benchmarks.endpoint.load import closed
 from benchmarks.ray.nodes import Cluster, cluster
-from cloud_bridge.client.http import HttpRemote
+from cloud_bridge import broker
+from cloud_bridge.client import connect
 from cloud_bridge.protocol import oip
 from edge_runtime.errors import RefusedError
 from edge_runtime.remote import Call
@@ -115,8 +116,9 @@ def runs(url: str) -> int:
 
 
 def ask(url: str, call: Call, seconds: float = AMPLE) -> Any:
-    remote = HttpRemote(url)
+    remote = connect(url)
     try:
+        eventually(lambda: remote.health(AMPLE), "the endpoint can be reached")
         return remote.send(call, deadline=time.monotonic() + seconds).result(seconds)
     finally:
         remote.close()
@@ -176,9 +178,11 @@ def test_a_budget_is_kept(served: Endpoint) -> None:
 
 
 def test_a_second_face(served: Endpoint, store: Path, nodes: Cluster) -> None:
-    """Another machine's endpoint uses the replicas that are there, and leaves them when it ends."""
-    with endpoint(store, "--engine", "ray", "--ray-address", nodes.address) as second:
-        assert np.array_equal(ask(second.url, Call("double", {"x": X})).outputs["y"], 2 * X)
+    """Another machine's endpoint uses the replicas that are there, over HTTP and MQTT, and leaves them when it ends."""
+    join = ("--engine", "ray", "--ray-address", nodes.address)
+    with broker.start(kind="iotcore") as running, endpoint(store, *join, mqtt=f"{running.url}/ray") as second:
+        for url in (second.url, f"{running.url}/ray"):
+            assert np.array_equal(ask(url, Call("double", {"x": X})).outputs["y"], 2 * X)
     assert np.array_equal(ask(served.url, Call("double", {"x": X})).outputs["y"], 2 * X)
 
 
@@ -211,6 +215,14 @@ def check_who_leaves(url: str, headers: Mapping[str, str]) -> None:
     for call in calls:
         call.close()
     eventually(lambda: told('status="499"'), "a call was dropped")
+
+
+def test_another_store(served: Endpoint, nodes: Cluster, tmp_path: Path) -> None:
+    """A face does not stand before replicas of another store than it was told to serve, nor change how many there are."""
+    other = write_store(tmp_path).path
+    join = ("--engine", "ray", "--ray-address", nodes.address)
+    assert "serve the same store" in refused(other, *join)
+    assert "run already" in refused(other, *join, "--replicas", "2")
 
 
 def test_a_node_is_killed_under_load(served: Endpoint, nodes: Cluster) -> None:
@@ -247,6 +259,14 @@ def test_alone_on_one_machine(store: Path) -> None:
     eventually(lambda: not any(map(alive, started)), "all that it started has ended")
 
 
+def refused(store: Path, *options: str) -> str:
+    """What an endpoint says that does not start."""
+    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", "127.0.0.1:0", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -258,10 +278,7 @@ def test_alone_on_one_machine(store: Path) -> None:
 )
 def test_options_that_make_no_sense(store: Path, options: list[str], told: str) -> None:
     """They are refused by name, before anything is started."""
-    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", ":0", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert told in done.stderr
+    assert told in refused(store, *options)
 
 
 def children(process: int) -> list[int]:
