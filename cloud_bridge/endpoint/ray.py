@@ -40,6 +40,9 @@ WORKERS, WAITING = 2, 64
 OBJECTS = 200 << 20
 """Bytes of shared memory for messages of over 100 kB, on a cluster of our own."""
 
+THERE = ("DEPLOYING", "RUNNING", "UNHEALTHY")
+"""What an application's status says that is there, or soon will be."""
+
 REACH = 5.0
 """Seconds to connect to a cluster."""
 
@@ -68,7 +71,8 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {**settings.SOON, **settings.DIRECT}}},
         logging_config=_QUIET,
     )(serve.ingress()(Face))
-    return front.bind(_service(Path(arguments["store"]), Range.parse(arguments.get("replicas", "1"))), keys)
+    store = Store(Path(arguments["store"])).path
+    return front.bind(_service(store, Range.parse(arguments.get("replicas", "1"))), keys)
 
 
 class Face:
@@ -87,6 +91,7 @@ class Face:
 def replicas(store: Path, *, address: str | None = None, within: Range | None = None) -> Iterator[Core]:
     """Replicas on the cluster at this address, or on one of this machine alone that ends with this. Those that are there
     already are used; who deployed them removes them. Raises InputError, UnreachableError or a BackendError."""
+    Store(store)  # here, too: a wrong path is told at once
     with _cluster(address), _deployed(store.resolve(), within) as handle:
         core = Replicas(handle)
         try:
@@ -109,7 +114,6 @@ def policy(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
 
 
 def _service(store: Path, within: Range) -> serve.Application:
-    Store(store)  # here, too: a wrong path is told at once
     if within.least == within.most:
         size: dict[str, Any] = {"num_replicas": within.least}
     else:
@@ -174,7 +178,8 @@ def _reach(address: str) -> None:
 
 @contextlib.contextmanager
 def _deployed(store: Path, within: Range | None) -> Iterator[DeploymentHandle[Any]]:
-    if NAME in serve.status().applications:
+    found = serve.status().applications.get(NAME)
+    if found is not None and found.status in THERE:
         if within is not None:
             raise InputError("the replicas run already: --replicas is said where they are deployed")
         yield serve.get_deployment_handle("Replica", NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -26,6 +27,7 @@ class Replica:
 
     def __init__(self, store: str, workers: int, waiting: int) -> None:
         keep_buffers()
+        self._name = secrets.token_hex(4)
         self._store = store
         self._workers = workers
         self._service = Service(Store(Path(store)), workers=workers, waiting=waiting)
@@ -66,9 +68,9 @@ class Replica:
         """This replica's part of the document."""
         return self._service.statistics.document(model, version)
 
-    async def metrics(self) -> bytes:
-        """This replica's own."""
-        return self._service.metrics.text()
+    async def metrics(self) -> tuple[str, bytes]:
+        """This replica's name, and its own."""
+        return self._name, self._service.metrics.text()
 
     def load(self) -> Load:
         """Since this was last asked."""

@@ -24,7 +24,7 @@ from cloud_bridge.endpoint.service import HELD
 from cloud_bridge.endpoint.statistics import merged
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
-from edge_runtime.errors import EdgeError, LateError, RefusedError, UnreachableError
+from edge_runtime.errors import EdgeError, LateError, RefusedError
 
 LONGEST = 60.0
 """Seconds that a call without a budget may take."""
@@ -100,7 +100,7 @@ class Replicas:
 
     def text(self) -> bytes:
         """The metrics of each replica, under a label."""
-        return joined({str(number): text for number, text in enumerate(self._told("metrics"))})
+        return joined(dict(self._told("metrics")))
 
     def close(self) -> None:
         """Take no more calls, and let those under way end."""
@@ -171,15 +171,19 @@ class Replicas:
                 raise error.cause from None
             raise RefusedError("an internal error: see the replica's log", status=500) from error
         except (*_LOST, TimeoutError) as error:
-            raise RefusedError("no replica answers: try again later", status=503, retry_after=1.0) from error
+            raise _unanswered() from error
 
     def _told(self, method: str, *arguments: object) -> list[Any]:
         """What all replicas say that say something in time."""
         try:
             told = self._handle.broadcast(method, *arguments).results(timeout_s=TOLD, return_exceptions=True)
         except (*_LOST, TimeoutError) as error:
-            raise UnreachableError(f"the replicas do not tell their figures: {error}") from error
+            raise _unanswered() from error
         return [each for each in told if not isinstance(each, BaseException)]
+
+
+def _unanswered() -> RefusedError:
+    return RefusedError("no replica answers: try again later", status=503, retry_after=1.0)
 
 
 def _late(budget: float | None) -> EdgeError:
