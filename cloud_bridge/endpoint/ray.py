@@ -7,8 +7,10 @@ missed. In front of them stand our own faces (`cloud-bridge serve --engine ray`)
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -92,15 +94,15 @@ def replicas(store: Path, *, address: str | None = None, within: Range | None = 
     """Replicas on the cluster at this address, or on one of this machine alone that ends with this. Those that are there
     already are used; who deployed them removes them. Raises InputError, UnreachableError or a BackendError."""
     Store(store)  # here, too: a wrong path is told at once
-    with _cluster(address), _deployed(store.resolve(), within) as handle:
-        core = Replicas(handle)
-        try:
-            where, _ = core.about()
-            if where != str(store.resolve()):
-                raise InputError(f"the replicas on this cluster serve {where}: end those first, or serve the same store")
-            yield core
-        finally:
-            core.close()
+    with contextlib.ExitStack() as stack:
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray tells of its nodes; the first line there is ours
+            stack.enter_context(_cluster(address))
+            core = Replicas(stack.enter_context(_deployed(store.resolve(), within)))
+        stack.callback(core.close)
+        where, _ = core.about()
+        if where != str(store.resolve()):
+            raise InputError(f"the replicas on this cluster serve {where}: end those first, or serve the same store")
+        yield core
 
 
 def policy(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
@@ -160,11 +162,14 @@ def _cluster(address: str | None) -> Iterator[None]:
             ray.init(address or "local", **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UnreachableError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
-        stack.callback(ray.shutdown)
-        if address is None:
-            stack.callback(serve.shutdown)
-        serve.start(proxy_location="Disabled", logging_config=_QUIET)
-        yield
+        try:
+            serve.start(proxy_location="Disabled", logging_config=_QUIET)
+            yield
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):  # where Ray tells that what is ended has ended
+                if address is None:
+                    serve.shutdown()  # type: ignore[no-untyped-call]
+                ray.shutdown()
 
 
 def _reach(address: str) -> None:
@@ -188,7 +193,13 @@ def _deployed(store: Path, within: Range | None) -> Iterator[DeploymentHandle[An
         try:
             handle = serve.run(_service(store, within or Range(1, 1)), name=NAME, route_prefix=None)
         except (RayServeException, RuntimeError) as error:
-            raise BackendError(f"Ray could not start the replicas: {error}") from error
+            raise BackendError(f"Ray could not start the replicas: {_why() or error}") from error
         yield handle
     finally:
         serve.delete(NAME)
+
+
+def _why() -> str:
+    """A replica's own last word, where it could not be started."""
+    found = serve.status().applications[NAME].deployments.get("Replica")
+    return "" if found is None else found.message.strip().rpartition("\n")[2]
