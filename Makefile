@@ -87,6 +87,7 @@ mosquitto:
 lock: ## renew the locked versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/mlserver.in -o requirements/mlserver.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra onnx --extra openvino --extra cloud --extra trace pyproject.toml -o requirements/endpoint.txt
 
 clean: ## remove all that make has made
 	rm -rf .venv .venv-mlserver .venv-zoo .packages $(STORE) build reports report.html report.json

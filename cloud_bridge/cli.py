@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from cloud_bridge import cli_tune, cli_versions
 from cloud_bridge.extra import required
 from edge_runtime.cli.shell import command_parser, progress_bar, run_command, seconds, subcommand, table
 from edge_runtime.errors import InputError
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `cloud-bridge`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    return run_command(_parser(), argv)
+    return run_command(parser(), argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
+def parser() -> argparse.ArgumentParser:
+    """What it takes."""
+    made, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
         commands, "serve", "serve the models of a store over HTTP and MQTT",
         "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883\n"
@@ -43,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="serve HTTPS with these PEM files")
     serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
     serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
+    serve.add_argument("--control", action="store_true", help="whoever may ask may also load and unload models")
+    serve.add_argument("--trace", metavar="URL", help="send OpenTelemetry spans there (OTLP over HTTP): http://HOST:4318")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
     serve.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="what runs the models: this process, or Ray Serve"
@@ -52,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     serve.set_defaults(command=_serve)
 
+    cli_versions.add(commands)
+    cli_tune.add(commands)
     broker = subcommand(commands, "broker", "run an MQTT 5 broker", "cloud-bridge broker --port 1883")
     broker.add_argument("--host", default="127.0.0.1")
     broker.add_argument("--port", type=int, default=1883, help="0 takes a free one (default: 1883)")
@@ -84,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--json", action="store_true", help="print what was found, raw values and all, as JSON")
     bench.set_defaults(command=_bench)
-    return parser
+    return made
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -107,11 +113,14 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
         core = _on_ray(arguments) if arguments.engine == "ray" else None
         return serve(
-            arguments.store, http=http, mqtt=arguments.mqtt, access=access, announce_json=arguments.json, core=core
-        )
+            arguments.store, http=http, mqtt=arguments.mqtt, access=access, announce_json=arguments.json,
+            control=arguments.control, trace=arguments.trace, core=core,
+        )  # fmt: skip
 
 
 def _on_ray(arguments: argparse.Namespace) -> Callable[[], AbstractContextManager[Core]]:
+    if arguments.control or arguments.trace:
+        raise InputError("--control and --trace are of an endpoint in one process: leave them out with --engine ray")
     from cloud_bridge.endpoint.ray import replicas
     from cloud_bridge.endpoint.scale import Range
 

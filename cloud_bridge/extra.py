@@ -1,4 +1,4 @@
-"""The packages of the extras `cloud` and `ray`: missing ones become an error that says what to install."""
+"""The packages of the extras of `cloud_bridge`: missing ones become an error that says what to install."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from contextlib import contextmanager
 
 from edge_runtime.errors import InputError
 
-PACKAGES = frozenset(
-    {"h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop", "ray"}
-) | {"ray"}
+PACKAGES = {
+    "grpc": "grpc",
+    "opentelemetry": "trace",
+    "ray": "ray",
+    **dict.fromkeys(
+        ("h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"
+    ),
+}
+"""Each package, and the extra that brings it."""
 
 
 @contextmanager
 def required(what: str) -> Iterator[None]:
-    """Import in here what `what` needs of the extra. Raises InputError when one of its packages is not installed."""
+    """Import in here what `what` needs of the extras. Raises InputError when one of its packages is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in PACKAGES:
+        extra = PACKAGES.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        brings = f"pip install 'edge-runtime[{'ray' if package == 'ray' else 'cloud'}]'"
-        raise InputError(f"{what} needs {error.name}, which is not installed: {brings}") from error
+        told = f"{what} needs {error.name}, which is not installed: pip install 'edge-runtime[{extra}]'"
+        raise InputError(told) from error

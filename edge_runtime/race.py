@@ -94,7 +94,9 @@ class Race:
         now = monotonic()
         received = sum(array.nbytes for array in reply.outputs.values())
         self._settled = True
-        self._dispatch.observe(Answered(now, self._number, received, reply.seconds, reply.uploading))
+        self._dispatch.observe(
+            Answered(now, self._number, received, reply.seconds, reply.uploading, reply.waited, reply.wait)
+        )
         self._attempts.insert(0, Attempt("cloud", self._asked - self._start, now - self._asked, "answered"))
         return Result(
             reply.outputs, "cloud", reply.engine, reply.device, reply.variant, now - self._start, self._budget,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,8 @@ class Call(msgspec.Struct, frozen=True, eq=False):
     inputs: Tensors
     version: str | None = None
     """None lets the endpoint use its active version."""
+    trace: Mapping[str, str] = {}
+    """Headers that tell which trace the call is part of (W3C Trace Context)."""
 
     @property
     def size(self) -> int:
@@ -43,6 +45,10 @@ class Reply(msgspec.Struct, frozen=True, eq=False):
     """What the endpoint says it spent on the call, from having read it to having the answer; None if it did not say."""
     uploading: float | None = None
     """Seconds that the endpoint says the request took to come, from its first byte to its last; None if it did not say."""
+    waited: float | None = None
+    """How many of `seconds` the endpoint says the call waited for its turn; None if it did not say."""
+    wait: float | None = None
+    """Seconds that the endpoint predicted, as the answer left, for the model's next call to wait; None if it did not."""
 
 
 class Pending(Protocol):

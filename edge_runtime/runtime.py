@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -164,7 +165,7 @@ class Runtime:
                 from concurrent.futures import ThreadPoolExecutor  # here: `infer` alone needs no threads
 
                 self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="edge-runtime")
-            return self._pool.submit(call)
+            return self._pool.submit(copy_context().run, call)  # who traces the caller traces the call
 
 
 def connect(url: str) -> Remote:

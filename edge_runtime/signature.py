@@ -117,6 +117,14 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return bool(self.state) or self.hidden_state
 
     @property
+    def batch(self) -> str | None:
+        """The named dimension that comes first in every tensor, if there is one: its rows may run together, as far as a
+        signature can tell. None of a model with a state."""
+        firsts = {spec.shape[0] if spec.shape else None for spec in (*self.inputs, *self.outputs)}
+        symbol = firsts.pop()
+        return symbol if not firsts and isinstance(symbol, str) and not self.recurrent else None
+
+    @property
     def stateless_inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that a caller of a stream gives: all but the state."""
         carried = {pair.input for pair in self.state}

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
-from benchmarks.endpoint.load import closed, opened, served
+from benchmarks.endpoint.drill import GRACE, Drilled, drill, served
+from benchmarks.endpoint.load import closed, opened
 from benchmarks.endpoint.minilm import rows_of, sentences
 from benchmarks.tiny import SHAPE, tiny_bundle
 from cloud_bridge.client import connect
@@ -73,6 +74,7 @@ class Found(msgspec.Struct, frozen=True):
     turns: tuple[Turn, ...]
     round_trips: tuple[float, ...]
     overload: Overload
+    drilled: Drilled
 
 
 def run(options: Options) -> Outcome:
@@ -84,16 +86,19 @@ def run(options: Options) -> Outcome:
         store = Store(where / "store", create=True)
         store.install(bundle.folder)
         store.install(tiny_bundle(where / "tiny").folder)
-        with served(store.path) as url, _alone(bundle.folder) as alone:
+        with served(store.path) as (_, url), _alone(bundle.folder) as alone:
             found = []
             for number in range(turns):
-                options.progress(number, turns + 2)
+                options.progress(number, turns + 3)
                 found.append(_turn(url, alone, seconds))
-            options.progress(turns, turns + 2)
+            options.progress(turns, turns + 3)
             trips = _round_trips(url, 300 if options.quick else 3000)
-            options.progress(turns + 1, turns + 2)
+            options.progress(turns + 1, turns + 3)
             overload = _overload(url, float(np.median([turn.many for turn in found])), 3 * seconds)
-    result = Found(tuple(found), tuple(trips), overload)
+        options.progress(turns + 2, turns + 3)
+        message = oip.encode_request(Call("minilm", sentences(1)))
+        drilled = drill(store.path, "/v2/models/minilm/infer", message, CLIENTS, seconds)
+    result = Found(tuple(found), tuple(trips), overload, drilled)
     return Outcome(_bars(result), _rows(result), result)
 
 
@@ -140,7 +145,7 @@ def _overload(url: str, capacity: float, seconds: float) -> Overload:
 
 
 def _bars(found: Found) -> list[Bar]:
-    over = found.overload
+    over, drilled = found.overload, found.drilled
     refused = 1e3 * float(np.quantile(over.refused, 0.99)) if over.refused else float("nan")
     return [
         at_least("sixteen clients over the engine's best batch", _median(t.many / t.best for t in found.turns), "x", 0.90),
@@ -149,16 +154,21 @@ def _bars(found: Found) -> list[Bar]:
         at_least("overload: answers inside their budgets over capacity", over.within / over.capacity, "x", 0.9),
         at_most("overload: a refusal takes (p99)", refused, "ms", 10.0),
         at_most("overload: answers after their budgets", float(over.late), "", 0.0),
+        at_most("SIGTERM under load: calls without an answer", float(drilled.unanswered), "", 0.0),
+        at_most("SIGTERM under load: exit status", float(drilled.status), "", 0.0),
+        at_most("SIGTERM under load: the end takes", drilled.ending, "s", GRACE),
+        at_most("SIGKILL: from the start to the first answer", drilled.again, "s", 3.0),
     ]
 
 
 def _rows(found: Found) -> list[str]:
-    turns, over = found.turns, found.overload
+    turns, over, drilled = found.turns, found.overload, found.drilled
     alone = ", ".join(f"{rows}: {_median(t.alone[rows] for t in turns):.0f}" for rows in BATCHES)
     return [
         f"the engine alone, rows a second by rows a run: {alone}",
         f"one client {_median(t.one for t in turns):.0f}/s, sixteen {_median(t.many for t in turns):.0f}/s",
         f"overload: {over.offered:.0f}/s offered, {over.within:.0f}/s inside their budgets, {len(over.refused)} refused",
+        f"{drilled.answered} calls had an answer until the endpoint that was told to stop had ended",
     ]
 
 

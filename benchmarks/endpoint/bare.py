@@ -8,6 +8,7 @@ the client takes little of the processor that it shares with the endpoint.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sys
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import uvloop
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -68,6 +70,8 @@ class _Connection(asyncio.Protocol):
         self._left = -1
         self._head = b""
         self._status = 0
+        self.last = False
+        """The server has said that it takes no more calls on this connection."""
         self.answer: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,6 +84,7 @@ class _Connection(asyncio.Protocol):
             if not found:
                 return
             length = _LENGTH.search(head)
+            self.last = _CLOSE.search(head) is not None
             self._status, self._left, self._head = int(head[9:12]), 0 if length is None else int(length[1]), b""
         self._left -= len(data)
         if self._left <= 0:
@@ -117,7 +122,7 @@ class Clients:
         self._statuses.append(await connection.answer)
         self._ends.append(time.perf_counter())
         self._took.append(self._ends[-1] - due)
-        if not connection.transport.is_closing():
+        if not connection.last and not connection.transport.is_closing():
             self._free.append(connection)
 
     async def opened(self, rate: float, seconds: float, seed: int) -> Loaded:
@@ -130,12 +135,16 @@ class Clients:
         return self._told(start)
 
     async def closed(self, clients: int, seconds: float) -> Loaded:
-        """Each client calls again when it has its answer."""
+        """Each client calls, and again when it has its answer, as long as somebody answers."""
         start = time.perf_counter()
 
         async def client() -> None:
-            while (now := time.perf_counter()) < start + seconds:
-                await self.call(now)
+            now = start
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await self.call(now)
+                    if (now := time.perf_counter()) >= start + seconds:
+                        return
 
         await asyncio.gather(*(client() for _ in range(clients)))
         return self._told(start)

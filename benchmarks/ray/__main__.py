@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_most, main
-from benchmarks.endpoint.load import closed, served
+from benchmarks.endpoint.drill import served
+from benchmarks.endpoint.load import closed
 from benchmarks.endpoint.minilm import rows_of, sentences
 from benchmarks.ray.drill import ANSWERED, REFUSED, Drill
 from benchmarks.ray.nodes import Cluster, cluster
@@ -56,8 +57,8 @@ def run(options: Options) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store", create=True)
         store.install(rows_of(options.store, Path(folder) / "minilm").folder)
-        with cluster(2) as nodes, served(store.path, *ON_RAY, nodes.address) as ray:
-            with served(store.path) as alone:
+        with cluster(2) as nodes, served(store.path, *ON_RAY, nodes.address) as (_, ray):
+            with served(store.path) as (_, alone):
                 found: list[tuple[Turn, Turn]] = []
                 for number in range(turns):
                     options.progress(number, turns + 1)

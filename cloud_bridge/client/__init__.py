@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloud_bridge.client.traced import Traced
 from cloud_bridge.extra import required
 from edge_runtime.errors import InputError
 from edge_runtime.remote import Remote
@@ -16,10 +17,10 @@ def connect(url: str) -> Remote:
     if separator and scheme.lower() in {"http", "https"}:
         with required("a cloud over HTTP"):
             from cloud_bridge.client.http import HttpRemote
-        return HttpRemote(url)
+        return Traced(HttpRemote(url))
     if separator and scheme.lower() in {"mqtt", "mqtts"}:
         with required("a cloud over MQTT"):
             from cloud_bridge.client.mqtt import MqttRemote
-        return MqttRemote(url)
+        return Traced(MqttRemote(url))
     told = repr(scheme[:20]) if separator else "what has no scheme"  # which may be a secret
     raise InputError(f"{told} is no cloud's URL: use http://, https://, mqtt:// or mqtts://")

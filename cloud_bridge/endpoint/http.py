@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_bridge.endpoint import openapi
+from cloud_bridge.endpoint import docs, openapi
 from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.metrics import CONTENT_TYPE
-from cloud_bridge.endpoint.service import SERVER
 from cloud_bridge.protocol import oip, tensorflow
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
+from cloud_bridge.protocol.repository import check_order, decode_index
 from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
 
 BODY_SECONDS = 60.0
@@ -42,7 +42,10 @@ def app(service: Core) -> Starlette:
         Route("/v2/models/stats", face.statistics),
         Route("/metrics", face.metrics),
         Route("/openapi.json", face.openapi),
+        Route("/docs", face.docs),
         Route("/v2/repository/index", face.index, methods=["POST"]),
+        Route("/v2/repository/models/{model}/load", face.load, methods=["POST"]),
+        Route("/v2/repository/models/{model}/unload", face.unload, methods=["POST"]),
     ]
     for model in ("/{model}", "/{model}/versions/{version}"):
         routes += [
@@ -67,7 +70,7 @@ class _Face:
         self._service = service
 
     async def server(self, request: Request) -> Response:
-        return _response(200, oip.encode_metadata(SERVER))
+        return _response(200, oip.encode_metadata(self._service.server()))
 
     async def alive(self, request: Request) -> Response:
         # The models that a ready server was told to open are open before it listens.
@@ -91,15 +94,31 @@ class _Face:
     async def openapi(self, request: Request) -> Response:
         return _json(openapi.document())
 
+    async def docs(self, request: Request) -> Response:
+        headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": docs.POLICY}
+        return _response(200, Message(docs.page(str(request.base_url).rstrip("/")).encode(), headers))
+
     async def metrics(self, request: Request) -> Response:
         text = await run_in_threadpool(self._service.metrics.text)
         return _response(200, Message(text, {"content-type": CONTENT_TYPE}))
 
     async def index(self, request: Request) -> Response:
         async with self._body(request) as body:
-            wanted = oip.decode_index(bytes(body))
+            ready = decode_index(bytes(body))
         entries = await run_in_threadpool(self._service.index)
-        return _json([entry for entry in entries if not wanted or entry.state == "READY"])
+        return _json([entry for entry in entries if not ready or entry.state == "READY"])
+
+    async def load(self, request: Request) -> Response:
+        return await self._ordered(request, self._service.load)
+
+    async def unload(self, request: Request) -> Response:
+        return await self._ordered(request, self._service.unload)
+
+    async def _ordered(self, request: Request, order: Callable[[str], None]) -> Response:
+        async with self._body(request) as body:
+            check_order(bytes(body))
+        await run_in_threadpool(order, request.path_params["model"])
+        return _json({})
 
     async def ready(self, request: Request) -> Response:
         await run_in_threadpool(self._service.open, *_target(request))

@@ -13,7 +13,7 @@ import msgspec
 from cloud_bridge.endpoint.models import Model
 from cloud_bridge.endpoint.rows import join, split
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import Limits, Message
+from cloud_bridge.protocol.message import Limits, Message, wait_header
 from edge_runtime.errors import EdgeError, LateError, RefusedError
 from edge_runtime.signature import Signature
 from edge_runtime.values import Tensors
@@ -27,11 +27,25 @@ PRIORITIES = 1000
 _log = logging.getLogger(__name__)
 
 
+class Ran(msgspec.Struct, frozen=True):
+    """What ran a call, with how many rows in all, and when."""
+
+    version: str
+    engine: str
+    device: str
+    variant: str
+    rows: int
+    started: float
+    ended: float
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What goes back: an HTTP status (over MQTT a user property), and the message."""
 
     status: int
     message: Message
+    ran: Ran | None = None
+    """None: it did not run."""
 
 
 class Form(Protocol):
@@ -87,22 +101,25 @@ def outputs_of(jobs: Sequence[Job]) -> list[Tensors | EdgeError]:
     return [outputs_of([job])[0] for job in jobs]
 
 
-def answer_of(job: Job, outcome: Tensors | EdgeError, ended: float) -> Answer:
-    if isinstance(outcome, EdgeError):
-        return Answer(*oip.encode_error(outcome))
+def ran(job: Job, rows: int, started: float, ended: float) -> Ran:
+    """What ran a call, with so many rows in all."""
     loaded = job.model.loaded
-    device = loaded.session.device
+    device, version = loaded.session.device, loaded.bundle.manifest.version
+    return Ran(version, device.engine, device.name, loaded.candidate.variant.name, rows, started, ended)
+
+
+def answer_of(job: Job, outcome: Tensors | EdgeError, how: Ran, wait: float) -> Answer:
+    """The answer to a call that ran; one that came then would wait `wait` seconds."""
+    if isinstance(outcome, EdgeError):
+        return Answer(*oip.encode_error(outcome), how)
+    complete = job.call.complete
     response = oip.InferResponse(
-        job.call.name,
-        outcome,
-        version=loaded.bundle.manifest.version,
-        engine=device.engine,
-        device=device.name,
-        variant=loaded.candidate.variant.name,
-        seconds=ended - job.call.complete,
-    )
+        job.call.name, outcome, how.version, how.engine, how.device, how.variant,
+        seconds=how.ended - complete, waited=how.started - complete,
+    )  # fmt: skip
     try:
-        return Answer(200, job.call.form.encode_response(response, job.request))
+        message = job.call.form.encode_response(response, job.request)
+        return Answer(200, Message(message.body, {**message.headers, **wait_header(wait)}), how)
     except EdgeError as error:
         return Answer(*oip.encode_error(error))
     except Exception:  # noqa: BLE001 - as above

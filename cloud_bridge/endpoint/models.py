@@ -1,7 +1,8 @@
 """The models of a store that are open, and all that is needed to run calls on them.
 
-Whoever asks for no version is answered by the active one. When another one becomes active, the old one goes on answering
-until the new one was verified, opened, and gave its golden outputs; one that does not never answers.
+Whoever asks for no version is answered by the active one, or by those that share the traffic (`versions.py`). When another
+one becomes active, the old one goes on answering until the new one was verified, opened, and gave its golden outputs; one
+that does not never answers.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TypeAlias
 import msgspec
 
 from cloud_bridge.endpoint.rows import joinable
-from cloud_bridge.protocol.metadata import IndexEntry
+from cloud_bridge.endpoint.versions import RuleBook, Split
+from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles import golden
-from edge_runtime.bundles.manifest import check_name, check_version
+from edge_runtime.bundles.manifest import Manifest, check_name, check_version
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import EdgeError, ManifestError, NotInstalledError
@@ -39,21 +41,21 @@ class Model(msgspec.Struct, frozen=True):
     loaded: Loaded
     check: Check
     outputs: frozenset[str]
-    joinable: bool
-    """Whether rows of different calls may run together."""
+    most: int
+    """Rows of different calls that may run together; 1: none."""
 
     def group(self, inputs: Tensors) -> tuple[Hashable, int]:
         """What (checked) inputs may run with, and how many rows they are."""
         manifest = self.loaded.bundle.manifest
         shapes = [inputs[spec.name].shape for spec in manifest.signature.inputs]
-        rows = shapes[0][0] if self.joinable else 1
-        return (manifest.name, manifest.version, *(shape[self.joinable :] for shape in shapes)), rows
+        joins = self.most > 1
+        return (manifest.name, manifest.version, *(shape[joins:] for shape in shapes)), shapes[0][0] if joins else 1
 
 
 class Models:
     """Opened when they are first asked for, by `opener`; those that were used last are kept, `capacity` of them. Every
-    method may be called from any thread. `join` tries whether rows of different calls may run together; `later` does
-    something on another thread."""
+    method may be called from any thread. `rows` tells how many rows of different calls are worth running together, where a
+    trial shows that they may; `later` does something on another thread."""
 
     def __init__(
         self,
@@ -61,22 +63,25 @@ class Models:
         opener: Callable[[Bundle], Loaded],
         capacity: int,
         *,
-        join: bool,
+        rows: Callable[[Manifest], int],
         later: Callable[[Callable[[], None]], object],
     ) -> None:
         self.store = store
-        self._opener, self._capacity, self._join, self._later = opener, capacity, join, later
+        self._opener, self._capacity, self._rows, self._later = opener, capacity, rows, later
         self._open: OrderedDict[Key, Model] = OrderedDict()
+        self._rules = RuleBook(store.path)
+        self._splits: dict[str, Split] = {}
         self._serving: dict[str, str] = {}
         self._trying: set[Key] = set()
         self._bad: dict[Key, str] = {}
+        self._unloaded: set[str] = set()
         self._lock = threading.Lock()
         self._opening = threading.Lock()
 
     def find(self, name: str, version: str | None) -> Model | None:
-        """The model, if it is open. Without a version, the active one. Raises NotInstalledError."""
+        """The model, if it is open. Without a version, the one whose turn it is. Raises NotInstalledError."""
         with self._lock:
-            key = name, version or self._serves(name)
+            key = name, self._asked(name, version)
             if (model := self._open.get(key)) is not None:
                 self._open.move_to_end(key)
             return model
@@ -86,26 +91,50 @@ class Models:
         if (model := self.find(name, version)) is not None:
             return model
         with self._opening:  # one at a time, and the others that ask for the same one wait for it here
-            return self.find(name, version) or self._load(self.bundle(name, version or self._active(name)))
+            return self.find(name, version) or self._load(self.store.bundle(name, version or self._active(name)))
+
+    def preload(self, name: str) -> None:
+        """Open those versions of a model that answer calls which name none. Raises as `open` does."""
+        for version in {self._active(name): None, **self._rules.of(name).traffic}:
+            self.open(name, version)
+
+    def load(self, name: str) -> None:
+        """Open the active version of a model anew, and let it take the place of what is open once it is proved. What was
+        unloaded, and what was found bad, gets another chance. Raises NotInstalledError or a BackendError."""
+        active = self._active(name)
+        with self._opening:
+            self._load(self.store.bundle(name, active))
+        with self._lock:
+            self._unloaded.discard(name)
+            self._bad = {key: why for key, why in self._bad.items() if key[0] != name}
+            self._serving[name] = active
+
+    def unload(self, name: str) -> None:
+        """Let go of a model, which answers no more until it is loaded. Raises NotInstalledError."""
+        self._active(name)
+        with self._lock:
+            self._unloaded.add(name)
+            for key in [key for key in self._open if key[0] == name]:
+                del self._open[key]  # calls that wait for it, or run on it, still end
 
     def bundle(self, name: str, version: str | None) -> Bundle:
         """Raises NotInstalledError."""
-        _named(name, version)
-        return self.store.bundle(name, version)
+        return self.store.bundle(name, self._allowed(name, version) if version else self._active(name))
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Those that answer, oldest first."""
+        _named(name, None)
+        return self._rules.of(name).served(self.store.versions(name), self.store.active(name))
 
     def index(self) -> list[IndexEntry]:
         """Every version of every model in the store, and whether it is open."""
         with self._lock:
             is_open = set(self._open)
-        entries = []
-        for name in self.store.names():
-            active = self.store.active(name)
-            for version in self.store.versions(name):
-                ready = (name, version) in is_open
-                otherwise = "opened at its first call" if version == active else "not the active version"
-                why = "" if ready else self._bad.get((name, version), otherwise)
-                entries.append(IndexEntry(name, version, "READY" if ready else "UNAVAILABLE", why))
-        return entries
+        return [
+            IndexEntry(name, version, *(("READY", "") if (name, version) in is_open else ("UNAVAILABLE", why)))
+            for name in self.store.names()
+            for version, why in self._closed(name)
+        ]
 
     def close(self) -> None:
         """Free them all."""
@@ -115,26 +144,64 @@ class Models:
         for model in models:
             model.loaded.session.close()
 
+    def _closed(self, name: str) -> list[tuple[str, str]]:
+        """Each version, and why it does not answer, if it does not."""
+        rule, active = self._rules.of(name), self.store.active(name)
+        installed = self.store.versions(name)
+        served = rule.served(installed, active)
+        reasons = []
+        for version in installed:
+            why = "opened at its first call" if version == active or version in rule.traffic else "not the active version"
+            if version not in served:
+                why = "not among the versions that are served"
+            if name in self._unloaded:
+                why = "unloaded"
+            reasons.append((version, self._bad.get((name, version), why)))
+        return reasons
+
+    def _asked(self, name: str, version: str | None) -> str:
+        """The version that a call gets."""
+        if name in self._unloaded:
+            raise NotInstalledError(f"{name} was unloaded: load it again")
+        return self._serves(name) if version is None else self._allowed(name, version)
+
+    def _allowed(self, name: str, version: str) -> str:
+        _named(name, version)
+        served = () if self._rules.of(name).serve == "all" else self.versions(name)
+        if served and version not in served:
+            raise NotInstalledError(f"version {version} of {name} is not served here; served are {', '.join(served)}")
+        return version
+
     def _serves(self, name: str) -> str:
-        """The version that answers who asks for none."""
+        """The version that answers who asks for none: the active one or one by its share, as soon as that is open. Until
+        then, or if it is bad, the one that answered before."""
         active = self._active(name)
+        wanted = self._share(name) or active
+        if (name, wanted) in self._open:
+            if wanted == active:
+                self._serving[name] = active
+            return wanted
         serving = self._serving.get(name, active)
-        if serving == active or (name, active) in self._open or (name, serving) not in self._open:
+        if (name, serving) not in self._open:
             self._serving[name] = active
             return active
-        if (name, active) not in self._trying and (name, active) not in self._bad:
-            self._trying.add((name, active))
-            self._later(lambda: self._try(name, active))
+        if (name, wanted) not in self._trying and (name, wanted) not in self._bad:
+            self._trying.add((name, wanted))
+            self._later(lambda: self._try(name, wanted))
         return serving
+
+    def _share(self, name: str) -> str | None:
+        """Whose turn it is of those that share the traffic."""
+        shares = self._rules.of(name).traffic
+        weights = {version: weight for version, weight in shares.items() if (name, version) not in self._bad}
+        return self._splits.setdefault(name, Split()).next(weights) if weights else None
 
     def _try(self, name: str, version: str) -> None:
         """Open a version that is to take another one's place."""
         try:
-            bundle = self.bundle(name, version)
-            self.store.verify(bundle)
             with self._opening:
                 if self.find(name, version) is None:
-                    self._load(bundle)
+                    self._load(self.store.bundle(name, version))
         except EdgeError as error:
             _log.error("%s %s does not take over: %s", name, version, error)
             self._bad[name, version] = f"it did not take over: {error}"
@@ -142,14 +209,18 @@ class Models:
             self._trying.discard((name, version))
 
     def _load(self, bundle: Bundle) -> Model:
+        """Open a version, if its files are as its manifest says and its outputs are right."""
+        self.store.verify(bundle)
         loaded = self._opener(bundle)
         session, manifest = loaded.session, loaded.bundle.manifest
         _check_golden(loaded)
         signature = session.signature
         tolerance = loaded.candidate.variant.tolerance
-        together = self._join and joinable(session.run, signature, manifest.sizes, tolerance)
+        most = self._rows(manifest)
+        if most > 1 and not joinable(session.run, signature, manifest.sizes, tolerance):
+            most = 1
         outputs = frozenset(spec.name for spec in signature.outputs)
-        model = Model(loaded, input_check(signature.inputs), outputs, together)
+        model = Model(loaded, input_check(signature.inputs), outputs, most)
         with self._lock:
             self._open[manifest.name, manifest.version] = model
             # Not closed, only let go of: an inference may be running on it, and the engine frees it after that.
@@ -158,7 +229,7 @@ class Models:
         return model
 
     def _active(self, name: str) -> str:
-        return (_named(name, None) and self.store.active(name)) or self.bundle(name, None).manifest.version
+        return (_named(name, None) and self.store.active(name)) or self.store.bundle(name, None).manifest.version
 
 
 def _check_golden(loaded: Loaded) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloud_bridge.endpoint.service import SERVER
+from cloud_bridge.endpoint.service import VERSION
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+_TEXTS: dict[str | None, str] = {None: "text/plain", "html": "text/html"}
+"""Answers that are no JSON."""
 
 _TENSOR = {
     "type": "object",
@@ -71,6 +74,12 @@ PATHS: dict[tuple[str, str], tuple[str, str | None, str | None, tuple[int, ...]]
     ("post", "/v2/health/probe"): ("takes bytes and gives nothing", "binary", "InferResponse", (408, 413, 503)),
     ("get", "/v2/models/stats"): ("what all models have done", None, "Any", ()),
     ("post", "/v2/repository/index"): ("every version of every model", "Any", "Any", (400, 413)),
+    ("post", "/v2/repository/models/{model}/load"): (
+        "open a model anew; it takes its own place once it is proved", "Any", "Any", (400, 403, 404, 413, 500),
+    ),
+    ("post", "/v2/repository/models/{model}/unload"): (
+        "let go of a model until it is loaded", "Any", "Any", (400, 403, 404, 413),
+    ),
     ("get", "/v2/models/{model}"): ("what a model takes and gives", None, "Any", (404,)),
     ("get", "/v2/models/{model}/ready"): ("whether a model runs", None, "Any", (404, 500)),
     ("get", "/v2/models/{model}/stats"): ("what a model has done", None, "Any", (404,)),
@@ -83,20 +92,22 @@ PATHS: dict[tuple[str, str], tuple[str, str | None, str | None, tuple[int, ...]]
     ),
     ("get", "/metrics"): ("for Prometheus", None, None, ()),
     ("get", "/openapi.json"): ("this document", None, "Any", ()),
+    ("get", "/docs"): ("this document as a page", None, "html", ()),
 }  # fmt: skip
 """Method and path -> what it does, its body, its answer, the statuses of its errors. Those of a model are there for
-/versions/{version}, too."""
+/versions/{version}, too, but for orders to the repository."""
 
 
 def document() -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), (summary, body, answer, errors) in PATHS.items():
-        for each in (path, path.replace("{model}", "{model}/versions/{version}")) if "{model}" in path else (path,):
+        versioned = "{model}" in path and "repository" not in path
+        for each in (path, path.replace("{model}", "{model}/versions/{version}")) if versioned else (path,):
             paths.setdefault(each, {})[method] = _operation(each, summary, body, answer, errors)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Edge Runtime endpoint", "version": SERVER.version, "license": {"name": "Apache-2.0"}},
+        "info": {"title": "Edge Runtime endpoint", "version": VERSION, "license": {"name": "Apache-2.0"}},
         "paths": paths,
         "components": {"schemas": SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],
@@ -106,7 +117,7 @@ def document() -> dict[str, Any]:
 def _operation(path: str, summary: str, body: str | None, answer: str | None, errors: tuple[int, ...]) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-    given = {"text/plain": {"schema": {"type": "string"}}} if answer is None else _json(answer)
+    given = {_TEXTS[answer]: {"schema": {"type": "string"}}} if answer in _TEXTS else _json(answer)
     responses: dict[str, Any] = {"200": {"description": "done", "content": given}}
     responses |= {str(status): {"description": "an error", "content": _ERROR} for status in (*errors, 401)}
     operation = {"summary": summary, "parameters": parameters, "responses": responses}
@@ -118,5 +129,5 @@ def _operation(path: str, summary: str, body: str | None, answer: str | None, er
     return operation
 
 
-def _json(schema: str) -> dict[str, Any]:
+def _json(schema: str | None) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}

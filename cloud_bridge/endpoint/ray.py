@@ -36,8 +36,11 @@ from edge_runtime.errors import BackendError, InputError, UnreachableError
 NAME = "edge-runtime"
 """Of the application, of which a cluster has one."""
 
-WORKERS, WAITING = 2, 64
-"""Of each replica's service."""
+WAITING = 64
+"""Calls that wait at each replica."""
+
+ONGOING = 256
+"""Calls that Ray lets go to a replica: more than its service takes, which refuses at once what Ray would let wait."""
 
 OBJECTS = 200 << 20
 """Bytes of shared memory for messages of over 100 kB, on a cluster of our own."""
@@ -132,7 +135,7 @@ def _service(store: Path, within: Range) -> serve.Application:
         }
     deployment = serve.deployment(
         name="Replica",
-        max_ongoing_requests=4 * (WORKERS + WAITING),  # more than the service takes: it says no at once, Ray lets wait
+        max_ongoing_requests=ONGOING,
         max_queued_requests=1000,
         max_constructor_retry_count=3,
         health_check_period_s=2.0,
@@ -142,7 +145,7 @@ def _service(store: Path, within: Range) -> serve.Application:
         logging_config=_QUIET,
         **size,
     )(Replica)
-    return deployment.bind(str(store.resolve()), WORKERS, WAITING)
+    return deployment.bind(str(store.resolve()), WAITING)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from cloud_bridge.endpoint.service import Service
 from cloud_bridge.malloc import keep_buffers
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import Message, remaining
+from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles.store import Store
 
 MISSES = (503, 504)
@@ -25,25 +26,24 @@ MISSES = (503, 504)
 class Replica:
     """Runs the models of a store, which has to be at the same path on every machine. All are open once it is made."""
 
-    def __init__(self, store: str, workers: int, waiting: int) -> None:
+    def __init__(self, store: str, waiting: int) -> None:
         keep_buffers()
         self._name = secrets.token_hex(4)
         self._store = store
-        self._workers = workers
-        self._service = Service(Store(Path(store)), workers=workers, waiting=waiting)
+        self._service = Service(Store(Path(store)), waiting=waiting)
         self._models = self._service.preload()
         self._came = self._missed = 0
         self._seen = monotonic(), 0.0
 
     async def infer(self, model: str, version: str | None, message: Message, waited: float, form: Form) -> Answer:
-        """Answer a call that came to the endpoint `waited` seconds ago. Cancelled before its turn, it is not run."""
+        """Answer a call of whose budget `waited` seconds are gone. Cancelled before its turn, it is not run."""
         received = monotonic() - waited
         self._came += 1
         try:
             answer = await asyncio.wrap_future(self._service.submit(model, version, message, received=received, form=form))
         except asyncio.CancelledError:  # by who left, or because its budget was over
             budget = remaining(message)
-            self._missed += budget is not None and monotonic() - received > budget - 2 * min(BACK, BACK_SHARE * budget)
+            self._missed += budget is not None and monotonic() - received > budget - min(BACK, BACK_SHARE * budget)
             raise
         self._missed += answer.status in MISSES
         return Answer(answer.status, Message(bytes(answer.message.body), dict(answer.message.headers)))
@@ -56,7 +56,7 @@ class Replica:
         """As the service's."""
         return await asyncio.to_thread(self._service.metadata, model, version)
 
-    async def index(self) -> list[oip.IndexEntry]:
+    async def index(self) -> list[IndexEntry]:
         """As the service's."""
         return await asyncio.to_thread(self._service.index)
 
@@ -77,7 +77,7 @@ class Replica:
         now, ran = monotonic(), self._ran()
         (before, had), self._seen = self._seen, (now, ran)
         came, missed, self._came, self._missed = self._came, self._missed, 0, 0
-        busy = (ran - had) / max(now - before, 1e-3) / self._workers
+        busy = (ran - had) / max(now - before, 1e-3) / self._service.at_once
         return Load(min(1.0, max(0.0, busy)), self._service.backlog(), missed / came if came else 0.0)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

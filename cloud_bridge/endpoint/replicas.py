@@ -20,10 +20,11 @@ from cloud_bridge.endpoint.jobs import Answer, Form, defect
 from cloud_bridge.endpoint.metrics import joined
 from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.scale import BACK, BACK_SHARE, SecondTry
-from cloud_bridge.endpoint.service import HELD
+from cloud_bridge.endpoint.service import HELD, told, uncontrolled
 from cloud_bridge.endpoint.statistics import merged
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
+from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.errors import EdgeError, LateError, RefusedError
 
 LONGEST = 60.0
@@ -74,11 +75,21 @@ class Replicas:
         """As the service's. A budget in the body alone counts at the replica only."""
         return asyncio.run_coroutine_threadsafe(self._answer(model, version, message, received, form), self._loop)
 
+    def server(self) -> oip.ServerMetadata:
+        """As the service's."""
+        return told(control=False)
+
+    def load(self, model: str) -> None:
+        """Raises RefusedError: replicas come and go, and a new one would know nothing of it."""
+        raise uncontrolled()
+
+    unload = load
+
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
         """As the service's."""
         return self._ask(self._handle.metadata.remote, model, version)  # type: ignore[no-any-return]
 
-    def index(self) -> list[oip.IndexEntry]:
+    def index(self) -> list[IndexEntry]:
         """As the service's, of one replica."""
         return self._ask(self._handle.index.remote)  # type: ignore[no-any-return]
 
@@ -124,11 +135,12 @@ class Replicas:
         try:
             self._check_open()
             budget = remaining(message)
-            until = received + (LONGEST if budget is None else budget - min(BACK, BACK_SHARE * budget))
+            back = 0.0 if budget is None else min(BACK, BACK_SHARE * budget)
+            until = received + (LONGEST if budget is None else budget) - back
             whole = Message(bytes(message.body), dict(message.headers))
             self._second.call()
             async with asyncio.timeout_at(self._loop.time() + until - monotonic()):
-                return await self._tried(lambda: (model, version, whole, monotonic() - received, form))
+                return await self._tried(lambda: (model, version, whole, monotonic() - received + back, form))
         except EdgeError as error:
             return Answer(*oip.encode_error(error))
         except TimeoutError:

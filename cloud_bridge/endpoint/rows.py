@@ -22,11 +22,9 @@ def joinable(
     """Whether rows of different calls may run together: one name is the first dimension of every input and output, and a
     trial shows that each row comes out as it does alone. Nothing that is told of a model can say the latter: a net that
     looks over all its rows, or scales them together, has the same signature as one that does not."""
-    firsts = {spec.shape[0] if spec.shape else None for spec in (*signature.inputs, *signature.outputs)}
-    symbol = firsts.pop()
-    if firsts or not isinstance(symbol, str) or signature.recurrent:
+    if signature.batch is None:
         return False
-    alone = [seeded_inputs(signature.inputs, {**sizes, symbol: rows}, rows) for rows in (1, 2, 1)]
+    alone = [seeded_inputs(signature.inputs, {**sizes, signature.batch: rows}, rows) for rows in (1, 2, 1)]
     try:
         apart = [run(inputs) for inputs in alone]
         together = split(run(join(alone)), [1, 2, 1])

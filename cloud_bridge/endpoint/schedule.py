@@ -118,9 +118,12 @@ class Scheduler:
         if not failed:
             self.cost(batch[0].group).observe(sum(work.rows for work in batch), seconds)
 
-    def backlog(self, now: float) -> float:
-        """Seconds until a call that came last would begin, if nobody else came."""
-        last = Work(None, priority=-(1 << 30))
+    def backlog(self, now: float, group: Hashable = None, most: int = 1) -> float:
+        """Seconds until a call (of this group, which runs up to `most` rows together) that came last would begin, if
+        nobody else came."""
+        if not self._queue and len(self._running) < self._instances:
+            return 0.0
+        last = Work(group, most=most, priority=-(1 << 30))
         return self._run_down([*self._queue, self._entry(last)], now)[id(last)][0] - now
 
     def _entry(self, work: Work) -> tuple[int, float, int, Work]:

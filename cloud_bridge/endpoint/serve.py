@@ -9,18 +9,22 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.endpoint.access import Access
 from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.service import Service
+from cloud_bridge.extra import required
 from cloud_bridge.malloc import keep_buffers
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from cloud_bridge.endpoint.tracing import Tracing
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: a device that asks now and then should not shake hands each time."""
@@ -37,7 +41,9 @@ def serve(
     access: Access = Access(),
     announce_json: bool = False,
     preload: bool = True,
-    workers: int = 2,
+    control: bool = False,
+    trace: str | None = None,
+    workers: int | None = None,
     waiting: int = 64,
     tune_malloc: bool = True,
     core: Callable[[], contextlib.AbstractContextManager[Core]] | None = None,
@@ -47,9 +53,10 @@ def serve(
     `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
     of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
     {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
-    `access` says who may ask over HTTP; a broker has its own say. `core` opens what answers instead of a service in this
-    process, which `workers` and `waiting` are for. Raises InputError for an address that cannot be used, or
-    that would let strangers ask.
+    `access` says who may ask over HTTP; a broker has its own say. With `control` whoever may ask over HTTP may also load
+    and unload models. Spans of all calls go to the OpenTelemetry collector at `trace`. `core` opens what answers instead of
+    a service in this process, which `control`, `trace`, `workers` and `waiting` are for. Raises InputError for an address
+    that cannot be used, or that would let strangers ask.
     """
     if http is None and mqtt is None:
         raise InputError("nothing to serve on: give an HTTP address, a broker's URL, or both")
@@ -59,7 +66,9 @@ def serve(
         if http is not None:
             access.check(address_of(http)[0])
         listener = None if http is None else stack.enter_context(listen(http))
-        service = stack.enter_context(core() if core else _service(store, workers, waiting))
+        tracing = None if trace is None else stack.enter_context(_tracing(trace))
+        local = partial(_local, store, workers=workers, waiting=waiting, control=control, tracing=tracing)
+        service = stack.enter_context((core or local)())
         models = service.preload() if preload else ()
         where: dict[str, object] = {
             "http": None if listener is None else _url(listener, access),
@@ -78,8 +87,8 @@ def serve(
 
 
 @contextlib.contextmanager
-def _service(store: Path, workers: int, waiting: int) -> Iterator[Core]:
-    service = Service(Store(store), workers=workers, waiting=waiting)
+def _local(store: Path, **options: Any) -> Iterator[Core]:
+    service = Service(Store(store), **options)
     try:
         yield service
     finally:
@@ -102,6 +111,17 @@ def address_of(address: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{address!r} is no address to listen on: write HOST:PORT, like 127.0.0.1:8000")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@contextlib.contextmanager
+def _tracing(url: str) -> Iterator[Tracing]:
+    with required("--trace"):
+        from cloud_bridge.endpoint.tracing import exporting
+    tracing = exporting(url)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def _announce(where: dict[str, object], as_json: bool) -> None:

@@ -157,6 +157,14 @@ def whole(parameters: dict[str, Any], name: str) -> int | None:
     return value
 
 
+def number(parameters: dict[str, Any], name: str) -> float | None:
+    """A parameter that is a number."""
+    value = parameters.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ProtocolError(f"parameter {name} is no number")
+    return value
+
+
 def words(parameters: dict[str, Any], name: str) -> str:
     """A parameter that is text; empty when it is not there."""
     value = parameters.get(name, "")

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, RETRY_AFTER, Message
+from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, RETRY_AFTER, Message, wait_header, waiting
 from edge_runtime.errors import (
     CancelledError,
     EdgeError,
@@ -44,6 +44,7 @@ def encode_error(error: EdgeError) -> tuple[int, Message]:
         status = error.status
         if error.retry_after is not None:
             headers[RETRY_AFTER] = str(max(1, math.ceil(error.retry_after)))  # HTTP knows whole seconds only
+            headers |= wait_header(error.retry_after)
     else:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
     text = (str(error) or type(error).__name__)[:_LONGEST]  # it may repeat a name as long as the request
@@ -60,6 +61,7 @@ def decode_error(status: int, message: Message) -> RemoteError:
     text = text[:_LONGEST]
     if status == 504:
         return LateError(f"the endpoint gave the call up: {text}")
-    after = message.headers.get(RETRY_AFTER, "")
-    seconds = float(after) if _SECONDS.fullmatch(after) else None
+    after, seconds = message.headers.get(RETRY_AFTER, ""), waiting(message)
+    if seconds is None and _SECONDS.fullmatch(after):
+        seconds = float(after)
     return RefusedError(f"the endpoint answered {status}: {text}", status=status, retry_after=seconds)

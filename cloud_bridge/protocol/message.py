@@ -28,7 +28,13 @@ RETRY_AFTER = "retry-after"
 UPLOAD = "upload-ms"
 """Of an answer over HTTP: milliseconds from when the request's first bytes came to when its last did."""
 
-HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGET, RETRY_AFTER)
+WAIT = "wait-ms"
+"""Of an answer: milliseconds that a call of the same model, had it come as this answer left, would wait for its turn."""
+
+TRACE = ("traceparent", "tracestate")
+"""Which trace a request is part of (W3C Trace Context)."""
+
+HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGET, RETRY_AFTER, WAIT, *TRACE)
 """Every header that means something to the protocol."""
 
 JSON = "application/json"
@@ -74,15 +80,33 @@ def remaining(message: Message) -> float | None:
 
 def uploading(message: Message) -> float | None:
     """Seconds that the request took to come, where the answer tells it; None where it does not, or in another way."""
-    text = message.headers.get(UPLOAD, "")
-    return float(text) / 1e3 if _MILLISECONDS.fullmatch(text) else None
+    return _told(message, UPLOAD)
+
+
+def waiting(message: Message) -> float | None:
+    """Seconds that the next call of the model is predicted to wait, where the answer tells it."""
+    return _told(message, WAIT)
 
 
 def upload_header(seconds: float) -> dict[str, str]:
     """The header that tells how long a request took to come."""
-    return {UPLOAD: f"{min(max(seconds, 0.0) * 1e3, 999_999_999.0):.3f}"}
+    return {UPLOAD: _milliseconds(seconds)}
 
 
 def budget_header(seconds: float | None) -> dict[str, str]:
     """The header that tells how many seconds are left; empty without a limit."""
-    return {} if seconds is None else {BUDGET: f"{min(max(seconds, 0.0) * 1e3, 999_999_999.0):.3f}"}
+    return {} if seconds is None else {BUDGET: _milliseconds(seconds)}
+
+
+def wait_header(seconds: float) -> dict[str, str]:
+    """The header that tells how long the next call of the model is predicted to wait."""
+    return {WAIT: _milliseconds(seconds)}
+
+
+def _told(message: Message, name: str) -> float | None:
+    text = message.headers.get(name, "")
+    return float(text) / 1e3 if _MILLISECONDS.fullmatch(text) else None
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{min(max(seconds, 0.0) * 1e3, 999_999_999.0):.3f}"

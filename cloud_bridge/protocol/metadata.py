@@ -28,16 +28,6 @@ class ServerMetadata(msgspec.Struct, frozen=True):
     extensions: tuple[str, ...] = ()
 
 
-class IndexEntry(msgspec.Struct, frozen=True):
-    """One version of a model in a server's repository."""
-
-    name: str
-    version: str
-    state: str
-    """ "READY" or "UNAVAILABLE"."""
-    reason: str
-
-
 class TensorMetadata(msgspec.Struct, frozen=True):
     """One tensor: a dimension of -1 differs from call to call."""
 

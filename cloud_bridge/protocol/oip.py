@@ -15,6 +15,7 @@ import msgspec
 from cloud_bridge.protocol.body import (
     Received,
     flag,
+    number,
     read_json,
     read_raw_input,
     read_tensors,
@@ -34,12 +35,12 @@ from cloud_bridge.protocol.message import (
     budget_header,
     remaining,
     uploading,
+    waiting,
 )
 from cloud_bridge.protocol.metadata import (
     BINARY_EXTENSION,
     CHUNKS_EXTENSION,
     PROBE_EXTENSION,
-    IndexEntry,
     ModelMetadata,
     ServerMetadata,
     TensorMetadata,
@@ -56,7 +57,6 @@ __all__ = [
     "BINARY_EXTENSION",
     "CHUNKS_EXTENSION",
     "PROBE_EXTENSION",
-    "IndexEntry",
     "InferRequest",
     "InferResponse",
     "ModelMetadata",
@@ -65,7 +65,6 @@ __all__ = [
     "TensorMetadata",
     "check_outputs",
     "decode_error",
-    "decode_index",
     "decode_metadata",
     "decode_reply",
     "decode_request",
@@ -80,8 +79,11 @@ __all__ = [
 _LONGEST = 10**15
 """Microseconds of a `timeout` that make a difference: JSON's integers may be longer than any float."""
 
-_TOLD = ("edge_engine", "edge_device", "edge_variant", "edge_seconds")
-"""The parameters of a response that say what ran it, and the seconds from having the request to having the answer."""
+_TOLD = ("edge_engine", "edge_device", "edge_variant")
+"""The parameters of a response that say what ran it."""
+
+_TIMES = ("edge_seconds", "edge_waited")
+"""Those that say the seconds from having the request to having the answer, and how many of them it waited for its turn."""
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
@@ -119,6 +121,7 @@ class InferResponse(msgspec.Struct, frozen=True):
     device: str = ""
     variant: str = ""
     seconds: float | None = None
+    waited: float | None = None
 
 
 class _Output(msgspec.Struct):
@@ -131,10 +134,6 @@ class _Request(msgspec.Struct):
     id: str | None = None
     parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
-
-
-class _Index(msgspec.Struct):
-    ready: bool = False
 
 
 class _Response(msgspec.Struct):
@@ -155,7 +154,7 @@ def encode_request(call: Call, *, binary: bool = True, request_id: str = "", bud
     if binary:
         document["parameters"] = {"binary_data_output": True}
     tensors = [(name, array, binary) for name, array in call.inputs.items()]
-    return write_body(document, "inputs", tensors, budget_header(budget))
+    return write_body(document, "inputs", tensors, {**budget_header(budget), **call.trace})
 
 
 def decode_request(message: Message, limits: Limits = LIMITS, signature: Signature | None = None) -> InferRequest:
@@ -184,13 +183,15 @@ def decode_request(message: Message, limits: Limits = LIMITS, signature: Signatu
 
 def encode_response(response: InferResponse, request: InferRequest) -> Message:
     """The answer in the form that the request asks for. InputError when it asks for what cannot be written."""
-    told = (response.engine, response.device, response.variant, response.seconds)
+    told = (response.engine, response.device, response.variant, response.seconds, response.waited)
     document: dict[str, Any] = {"model_name": response.model}
     if response.version:
         document["model_version"] = response.version
     if request.id:
         document["id"] = request.id
-    document["parameters"] = {name: value for name, value in zip(_TOLD, told, strict=True) if value not in ("", None)}
+    document["parameters"] = {
+        name: value for name, value in zip(_TOLD + _TIMES, told, strict=True) if value not in ("", None)
+    }
     wanted = request.outputs or tuple(RequestedOutput(name, request.binary) for name in response.outputs)
     check_outputs(request, response.outputs)
     tensors = [(output.name, response.outputs[output.name], output.binary) for output in wanted]
@@ -204,11 +205,6 @@ def check_outputs(request: InferRequest, names: Collection[str]) -> None:
             raise InputError(f"there is no output {output.name!r}; the model has {', '.join(sorted(names))}")
 
 
-def decode_index(body: bytes) -> bool:
-    """Whether a request for the repository's index asks for those that are ready only. Raises ProtocolError."""
-    return read_json(memoryview(body), _Index).ready if body else False
-
-
 def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = "") -> Reply:
     """The answer in a message of status 200. `request_id`, when given, must be the answer's.
 
@@ -220,13 +216,11 @@ def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = ""
     if request_id and response.id and response.id != request_id:
         raise ProtocolError(f"an answer to another request: {response.id[:40]!r} came for {request_id!r}")
     told = response.parameters or {}
-    engine, device, variant = (words(told, name) for name in _TOLD[:3])
-    seconds = told.get(_TOLD[3])
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
-        raise ProtocolError(f"parameter {_TOLD[3]} is no number")
+    engine, device, variant = (words(told, name) for name in _TOLD)
+    seconds, waited = (number(told, name) for name in _TIMES)
     arrays = read_tensors(response.outputs, raw, limits)
     outputs = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
-    return Reply(outputs, engine, device, variant, seconds, uploading(message))
+    return Reply(outputs, engine, device, variant, seconds, uploading(message), waited, waiting(message))
 
 
 def _requested(output: _Output, default: bool) -> RequestedOutput:

@@ -109,6 +109,10 @@ class Backend(Protocol):
         these `sizes`. `Settings()` comes first. `cores` is how many threads can really run at once."""
         ...
 
+    def shared(self, device: Device, cores: int, calls: int) -> Settings:
+        """The settings for so many calls at once on one session, which have this device to themselves."""
+        ...
+
 
 Told: TypeAlias = tuple[str, str, Sequence[int | str | None]]
 """What an engine tells of a tensor: its name, its dtype by numpy's name, and each dimension's size, symbol, or None."""

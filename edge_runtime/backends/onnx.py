@@ -68,6 +68,10 @@ class OnnxBackend:
         if signature.state:
             yield from (Settings(threads=threads, resident=True) for threads in base.few_or_all(cores))
 
+    def shared(self, device: Device, cores: int, calls: int) -> Settings:
+        # Each call runs on its caller's thread and as many more as are asked for.
+        return Settings(threads=max(1, cores // calls)) if device.name == "CPU" else Settings()
+
     def load(
         self,
         artifact: Path,

@@ -59,6 +59,11 @@ class OpenvinoBackend:
             if signature.state and not names:
                 yield Settings(threads=threads, resident=True)
 
+    def shared(self, device: Device, cores: int, calls: int) -> Settings:
+        if device.name != "CPU":
+            return Settings() if calls == 1 else Settings(streams=calls)
+        return Settings(threads=cores) if calls == 1 else Settings(threads=cores, streams=calls)
+
     def load(
         self,
         artifact: Path,

@@ -53,6 +53,9 @@ class TfliteBackend:
         yield from map(Settings, base.thread_counts(cores))
         yield Settings(threads=1, xnnpack=False)
 
+    def shared(self, device: Device, cores: int, calls: int) -> Settings:
+        return Settings(threads=cores)  # a session runs one call after another
+
     def load(
         self,
         artifact: Path,

@@ -94,6 +94,10 @@ class Worker:
         """One run each `period` seconds. The CPU time is the whole process's, gaps included. Raises RunError."""
         return self._ask(Command(runs, period=period), runs * period)
 
+    def together(self, calls: int, rows: int, seconds: float) -> Turn:
+        """So many threads call it at once on so many rows, each for so long. Raises RunError."""
+        return self._ask(Command(1, seconds, True, calls=calls, rows=rows), seconds)
+
     @property
     def resident(self) -> int | None:
         """Bytes of resident memory now; None where the system does not tell."""

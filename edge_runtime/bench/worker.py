@@ -14,10 +14,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import msgspec
+import numpy as np
 
 from edge_runtime import backends
 from edge_runtime.backends import integer
@@ -69,6 +71,9 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = 0.0
     both: bool = False
     period: float | None = None
+    calls: int | None = None
+    """So many threads call at once, each for `seconds`, on `rows` rows."""
+    rows: int = 1
 
 
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,13 +126,12 @@ def serve(vendor: Vendor, source: BinaryIO, sink: BinaryIO) -> None:
 
     try:
         request = msgspec.json.decode(source.readline(), type=Request)
-        started, call = _start(vendor, request)
-        answer(Answer(started=started))
+        loaded = _start(vendor, request)
+        answer(Answer(started=loaded.started))
         gc.collect()
         gc.disable()
         while line := source.readline():
-            command = msgspec.json.decode(line, type=Command)
-            answer(Answer(turn=_paced(call, command) if command.period is not None else _turn(call, command)))
+            answer(Answer(turn=_obeyed(loaded, msgspec.json.decode(line, type=Command))))
             gc.collect()
     except EdgeError as error:
         answer(Answer(error=str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"))
@@ -135,7 +139,24 @@ def serve(vendor: Vendor, source: BinaryIO, sink: BinaryIO) -> None:
         answer(Answer(error="there was not enough memory"))
 
 
-def _start(vendor: Vendor, request: Request) -> tuple[Started, Callable[[], object]]:
+class Ready(NamedTuple):
+    """A loaded model, and what is run."""
+
+    started: Started
+    call: Callable[[], object]
+    """One run on the first sample; a step of a stream where the model has a state."""
+    session: Opened
+    signature: Signature
+    first: Tensors
+
+
+def _obeyed(loaded: Ready, command: Command) -> Turn:
+    if command.calls is not None:
+        return _together(loaded, command)
+    return _turn(loaded.call, command) if command.period is None else _paced(loaded.call, command)
+
+
+def _start(vendor: Vendor, request: Request) -> Ready:
     """Import, load, run once; then hold it against the golden outputs."""
     signature = request.signature
     samples = golden.read(Path(request.golden), signature) if request.golden else None
@@ -155,7 +176,7 @@ def _start(vendor: Vendor, request: Request) -> tuple[Started, Callable[[], obje
     distance = None if samples is None else _distance(session, samples, request)
     fed = {spec.name: first[spec.name] for spec in signature.stateless_inputs}
     run: Run = session.stream().run if signature.recurrent else session.run
-    return Started(cold, session.device, distance), lambda: run(fed)
+    return Ready(Started(cold, session.device, distance), lambda: run(fed), session, signature, first)
 
 
 def _drawn(request: Request) -> Tensors:
@@ -184,6 +205,27 @@ def _paced(call: Callable[[], object], command: Command) -> Turn:
         times.append(max(1, time.perf_counter_ns() - start))
     time.sleep(max(0.0, begin + command.runs * period - time.perf_counter()))
     return Turn(tuple(times), time.process_time_ns() - cpu)
+
+
+def _together(loaded: Ready, command: Command) -> Turn:
+    """Threads that call the session at the same time, each again as soon as it has its answer."""
+    inputs = loaded.first if command.rows == 1 else _rows(loaded, command.rows)
+    loaded.session.run(inputs)  # shapes that are new to the engine
+    cpu = time.process_time_ns()
+    with ThreadPoolExecutor(command.calls) as pool:
+        jobs = [
+            pool.submit(timed, lambda: loaded.session.run(inputs), command.runs, command.seconds, both=command.both)
+            for _ in range(command.calls or 1)
+        ]
+        turns = [job.result() for job in jobs]
+    return Turn(tuple(took for turn in turns for took in turn.times), time.process_time_ns() - cpu)
+
+
+def _rows(loaded: Ready, rows: int) -> Tensors:
+    """The first row of the first sample, so many times."""
+    if loaded.signature.batch is None:
+        raise RunError("its rows do not run together")
+    return {name: np.repeat(array[:1], rows, axis=0) for name, array in loaded.first.items()}
 
 
 def resident() -> int | None:

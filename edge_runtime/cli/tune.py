@@ -104,7 +104,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         save(profile, path)
         winner = next(iter(in_order(bundle.manifest, profile))).candidate
         kept = compiled.keep(bundle, winner, tuned.winner.key, path.parent / CACHE, limits)
-        compiled.prune(path.parent / CACHE, profile)
+        compiled.prune(path.parent / CACHE, profile.keys())
         outcomes.append((tuned, kept))
         if not arguments.json:
             print("\n".join(explain(tuned)), f"{kept[:1].upper()}{kept[1:]}.", "", sep="\n")

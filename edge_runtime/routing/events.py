@@ -68,6 +68,10 @@ class Answered(msgspec.Struct, frozen=True, tag="answered", omit_defaults=True):
     """Seconds that the endpoint says it worked."""
     uploading: float | None = None
     """Seconds that the endpoint says the call's bytes took to come, from the first to the last."""
+    waited: float | None = None
+    """How many seconds of `served` the endpoint says the call waited for its turn."""
+    wait: float | None = None
+    """Seconds that the endpoint predicts for the next call to wait."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=True):

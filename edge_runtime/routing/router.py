@@ -5,6 +5,7 @@ callers lock."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import exp
 
 import msgspec
 
@@ -35,6 +36,9 @@ from edge_runtime.routing.policy import Here, Plan, Policy, Request, There, plan
 TELLING = 3_000
 """Bytes from which the time that they took to come tells how fast the link is."""
 
+FADES = 1.0
+"""Seconds after which a predicted wait counts for 37 %."""
+
 PROBE_SECONDS = 4.0
 """A probe that has not come back by then has failed."""
 
@@ -45,9 +49,17 @@ class Service(msgspec.Struct):
     breaker: Breaker
     odds: Odds = Odds()
     served: float = 0.0
-    """Seconds of the endpoint's work in a call, lately."""
+    """Seconds of the endpoint's work in a call, lately; waiting for its turn included, where the endpoint does not tell it
+    apart."""
+    wait: float = 0.0
+    """Seconds that the endpoint predicted for the next call to wait, at the instant `told`."""
+    told: float = NEVER
     received: int = 0
     """Bytes of its last answer."""
+
+    def seconds(self, now: float) -> float:
+        """What a call that came now would take there: a queue is forgotten as others' calls come and go."""
+        return self.served + (self.wait * exp(-(now - self.told) / FADES) if self.wait else 0.0)
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -283,7 +295,8 @@ class Router:
         service = endpoint.service(request.model)
         ahead = endpoint.ahead(now) if endpoint.under_way else 0
         on_the_way = endpoint.link.seconds(request.size + service.received + ahead)
-        seconds = None if on_the_way is None else on_the_way + service.served
+        there = service.seconds(now)
+        seconds = None if on_the_way is None else on_the_way + there
         return There(
             name, request.size, seconds, service.odds, worth, service.served,
             max(endpoint.breaker.down_until, service.breaker.down_until),
@@ -305,7 +318,10 @@ class Router:
         service.breaker.answered()
         if event.served is not None:
             fresh = service.served == 0.0
-            service.served += (1.0 if fresh else WEIGHT) * (event.served - service.served)
+            worked = max(0.0, event.served - (event.waited or 0.0))
+            service.served += (1.0 if fresh else WEIGHT) * (worked - service.served)
+        if event.wait is not None:
+            service.wait, service.told = event.wait, event.at
         service.received = event.received
         took = event.at - trial.asked
         on_the_way = took - (service.served if event.served is None else event.served)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from edge_runtime.bench.process import Limits, Worker, request_of
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines import Candidate
 from edge_runtime.errors import EdgeError
-from edge_runtime.profile import Key, Profile
+from edge_runtime.profile import Key
 
 
 def keep(bundle: Bundle, candidate: Candidate, key: Key, caches: Path, limits: Limits = Limits()) -> str:
@@ -36,9 +37,9 @@ def keep(bundle: Bundle, candidate: Candidate, key: Key, caches: Path, limits: L
     return f"its compiled form takes {size / 1e6:.1f} MB"
 
 
-def prune(caches: Path, profile: Profile) -> None:
-    """Remove what belongs to no choice of this profile any more."""
-    wanted = {key.digest for key in profile.keys()}  # noqa: SIM118  (a method of the profile, which is no mapping)
+def prune(caches: Path, keys: Iterable[Key]) -> None:
+    """Remove what belongs to none of these choices."""
+    wanted = {key.digest for key in keys}
     if caches.is_dir():
         for folder in caches.iterdir():
             if folder.name not in wanted:

@@ -48,8 +48,8 @@ def make(packages: Path, target: Path) -> None:
     net.compose()
     graph = helper.make_graph(
         net.nodes, "minilm",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, (1, "T")) for name in ("ids", "mask", "types")],
-        [helper.make_tensor_value_info("pieces", TensorProto.FLOAT, (1, "T", WIDTH))],
+        [helper.make_tensor_value_info(name, TensorProto.INT64, ("N", "T")) for name in ("ids", "mask", "types")],
+        [helper.make_tensor_value_info("pieces", TensorProto.FLOAT, ("N", "T", WIDTH))],
         [numpy_helper.from_array(array, name) for name, array in net.constants.items()],
     )  # fmt: skip
     opset = helper.make_opsetid("", OPSET)
@@ -92,7 +92,7 @@ class Net:
         numbers = {"one": 1, "half": 0.5, "far": FAR, "root_two": 2**0.5, "scale": EACH**-0.5}
         sizes = {
             "zero": [0], "first": [1], "second": [2], "over": [1, 2],
-            "heads": [1, -1, HEADS, EACH], "together": [1, -1, WIDTH],
+            "heads": [0, 0, HEADS, EACH], "together": [0, 0, WIDTH],  # 0: as it is
         }  # fmt: skip
         self.constants = {name: np.array(number, np.float32) for name, number in numbers.items()}
         self.constants |= {name: np.array(size, np.int64) for name, size in sizes.items()}

@@ -191,9 +191,9 @@ def test_compiled_forms_are_kept_by_key_and_those_of_nobody_removed(tmp_path: Pa
     assert (tmp_path / CACHE / key.digest).is_dir()
     (tmp_path / CACHE / "0123456789abcdef").mkdir()
     chosen = msgspec.structs.replace(tuned, winner=msgspec.structs.replace(tuned.winner, key=key))
-    compiled.prune(tmp_path / CACHE, Profile(tuned=(chosen,)))
+    compiled.prune(tmp_path / CACHE, Profile(tuned=(chosen,)).keys())
     assert [folder.name for folder in (tmp_path / CACHE).iterdir()] == [key.digest]
-    compiled.prune(tmp_path / CACHE, Profile())
+    compiled.prune(tmp_path / CACHE, ())
     assert not list((tmp_path / CACHE).iterdir())
 
 

@@ -57,6 +57,16 @@ def test_it_loads_takes_turns_and_keeps_a_pace(request_: Request) -> None:
         worker.turn(1, 0.0)
 
 
+def test_calls_at_once_on_rows_together(request_: Request) -> None:
+    """So many threads, each for as long as it was asked; a model whose rows do not run together says so."""
+    with Worker(request_) as worker:
+        turn = worker.together(2, 1, 0.05)
+        assert len(turn.times) >= 2
+        assert sum(turn.times) >= 100_000_000
+        with pytest.raises(RunError, match="do not run together"):
+            worker.together(1, 4, 0.05)
+
+
 def _with_golden(request: Request, folder: Path, bundle: Bundle, add: float, tolerance: float | None) -> Request:
     x = np.full(SHAPE, 3.0, np.float32)
     golden.write(folder / "golden.npz", bundle.manifest.signature, [{"x": x}], [{"y": x + np.float32(add)}])

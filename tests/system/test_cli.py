@@ -20,6 +20,7 @@ from edge_runtime.processing.answers import Region
 from edge_runtime.processing.boxes import cut
 from edge_runtime.processing.files import read_image, write_image
 from models.pipelines.sources import PAGE, SPEECH
+from tests.onnx_store import write_store
 
 COMMANDS = {
     "edge_runtime.cli": (
@@ -35,7 +36,7 @@ COMMANDS = {
         "optimize",
         "replay",
     ),
-    "cloud_bridge.cli": ("serve", "broker", "health", "bench"),
+    "cloud_bridge.cli": ("serve", "versions", "tune", "broker", "health", "bench"),
 }
 
 
@@ -309,3 +310,19 @@ def test_health_of_nobody_is_exit_status_5() -> None:
 def test_wrong_use_of_the_bridge_is_exit_status_2(arguments: tuple[str, ...], says: str) -> None:
     """A port or a time that cannot be is the caller's mistake, not the link's."""
     assert says in shell("cloud_bridge.cli", *arguments, status=2)
+
+
+def test_versions_are_shown_and_set(tmp_path: Path) -> None:
+    """Which versions an endpoint serves, and who gets how many calls; what is not installed is refused."""
+    store = write_store(tmp_path / "store").path
+
+    def versions(*arguments: str, status: int = 0) -> str:
+        return shell("cloud_bridge.cli", "versions", store, *arguments, status=status)
+
+    expected = {"model": "double", "active": "1.0", "served": ["1.0", "2.0"], "traffic": {"1.0": 1.0}}
+    assert json.loads(versions("double", "--json")) == [expected]
+    assert "1.0 75.0%, 2.0 25.0%" in versions("double", "--serve", "latest", "--traffic", "1.0=3", "2.0=1")
+    assert "1.0 75.0%, 2.0 25.0%" in versions()
+    versions("double", "--traffic", "9.9=1", status=3)
+    versions("--traffic", "1.0=1", status=2)
+    versions("double", "--traffic", "1.0", status=2)

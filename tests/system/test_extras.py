@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "httpcore,h11,paho,prometheus_client,starlette,uvicorn,uvloop,ray"
+VENDORS = "httpcore,h11,opentelemetry,paho,prometheus_client,ray,starlette,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,9 @@ def test_without_the_bridge_s_libraries_serving_names_the_extra(store: Path) -> 
     status, printed = without(VENDORS, "cloud_bridge.cli", "serve", store, "--http", ":0")
     assert status == 2
     assert "pip install 'edge-runtime[cloud]'" in printed
+    status, printed = without("opentelemetry", "cloud_bridge.cli", "serve", store, "--http", ":0", "--trace", "http://x:1")
+    assert status == 2
+    assert "pip install 'edge-runtime[trace]'" in printed
 
 
 def test_without_ray_serving_on_it_names_the_extra(store: Path) -> None:

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     store: Path = write_store(tmp_path_factory.mktemp("triton")).path
-    with endpoint(store) as running:
+    with endpoint(store, "--control") as running:
         client = triton.InferenceServerClient(running.url.removeprefix("http://"))
         yield client
         client.close()
@@ -154,3 +154,16 @@ def test_repository_index(client: Any) -> None:
     states = {(entry["name"], entry["version"]): entry["state"] for entry in index}
     assert states["double", "1.0"] == "READY"
     assert all(entry["reason"] for entry in index if entry["state"] == "UNAVAILABLE")
+
+
+def test_load_and_unload(client: Any) -> None:
+    """An unloaded model is not there until it is loaded; what a store does not hold is not uploaded this way."""
+    client.unload_model("counter")
+    assert not client.is_model_ready("counter")
+    assert [e["reason"] for e in client.get_model_repository_index() if e["name"] == "counter"] == ["unloaded"]
+    client.load_model("counter")
+    assert client.is_model_ready("counter")
+    with pytest.raises(InferenceServerException, match="not installed"):
+        client.load_model("nothing")
+    with pytest.raises(InferenceServerException, match="install the model into the store"):
+        client.load_model("counter", config="{}")

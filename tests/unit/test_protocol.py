@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import sys
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.compression import choose
+from cloud_bridge.protocol.compression import choose, expand
 from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
 from edge_runtime.errors import (
     ArtifactError,
@@ -28,6 +32,11 @@ from edge_runtime.errors import (
 from edge_runtime.remote import Call
 from edge_runtime.signature import DTYPES, Signature, TensorSpec
 from edge_runtime.values import Array
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LENGTH = "inference-header-content-length"
 X = TensorSpec("x", "float32", ("N", 2))
@@ -87,14 +96,21 @@ class TestOnTheWire:
 
     def test_response_says_what_ran(self) -> None:
         """A response carries the caller's id, and its parameters say which engine, device and variant ran, and how long."""
-        response = oip.InferResponse("m", {"y": np.zeros(1, np.float32)}, "1.0", "ort 1", "CPU", "int8", 0.5)
+        response = oip.InferResponse("m", {"y": np.zeros(1, np.float32)}, "1.0", "ort 1", "CPU", "int8", 0.5, 0.25)
         message = oip.encode_response(response, oip.InferRequest({}, id="7"))
-        told = {"edge_engine": "ort 1", "edge_device": "CPU", "edge_variant": "int8", "edge_seconds": 0.5}
+        told = {
+            "edge_engine": "ort 1",
+            "edge_device": "CPU",
+            "edge_variant": "int8",
+            "edge_seconds": 0.5,
+            "edge_waited": 0.25,
+        }
         output = {"name": "y", "shape": [1], "datatype": "FP32", "data": [0.0]}
         wanted = {"model_name": "m", "model_version": "1.0", "id": "7", "parameters": told, "outputs": [output]}
         assert json.loads(bytes(message.body)) == wanted
         reply = oip.decode_reply(message)
-        assert (reply.engine, reply.device, reply.variant, reply.seconds) == ("ort 1", "CPU", "int8", 0.5)
+        assert (reply.engine, reply.device, reply.variant) == ("ort 1", "CPU", "int8")
+        assert (reply.seconds, reply.waited) == (0.5, 0.25)
 
     def test_foreign_response(self) -> None:
         """A server that is not ours, with nulls and parameters of its own, gives outputs and says nothing of what ran."""
@@ -343,14 +359,15 @@ class TestRefused:
         assert_refused(message, "at most 0 ", Limits(tensors=0))
 
 
+PRESS: dict[str, Any] = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+
+
 class TestCompression:
-    """gzip and deflate, both ways."""
+    """gzip, deflate and zstd, both ways."""
 
     BODY = json.dumps({"inputs": [tensor([1.0, 2.0])]}).encode()
 
-    @pytest.mark.parametrize(
-        ("coding", "press"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("GZip ", gzip.compress)]
-    )
+    @pytest.mark.parametrize(("coding", "press"), [*PRESS.items(), ("GZip ", gzip.compress)])
     def test_request(self, coding: str, press: Any) -> None:
         """A compressed request is read; the length of its JSON counts what was there before."""
         headers = {"content-encoding": coding, LENGTH: str(len(self.BODY))}
@@ -359,7 +376,7 @@ class TestCompression:
     def test_response(self) -> None:
         """A response is compressed as it was asked for, and the client reads it."""
         response = oip.InferResponse("m", {"y": np.zeros(1000, np.float32)})
-        for coding in ("gzip", "deflate"):
+        for coding in PRESS:
             message = oip.encode_response(response, oip.InferRequest({}, binary=True, accept=coding))
             assert message.headers["content-encoding"] == coding
             assert len(message.body) < 1000
@@ -380,19 +397,34 @@ class TestCompression:
         """The first that both know; none when nothing was asked for."""
         assert choose(accepted) == chosen
 
-    @pytest.mark.parametrize("coding", ["gzip", "deflate"])
+    @pytest.mark.parametrize("coding", list(PRESS))
     def test_bomb(self, coding: str) -> None:
         """A body that expands past the limit is given up there."""
-        bomb = gzip.compress(bytes(10_000_000)) if coding == "gzip" else zlib.compress(bytes(10_000_000))
-        assert_refused(Message(bomb, {"content-encoding": coding}), "expands past", Limits(body=1_000_000))
+        assert_refused(
+            Message(PRESS[coding](bytes(10_000_000)), {"content-encoding": coding}), "expands past", Limits(body=1_000_000)
+        )
 
-    def test_damaged(self) -> None:
+    @pytest.mark.parametrize("coding", list(PRESS))
+    def test_damaged(self, coding: str) -> None:
         """Cut short, followed by junk, not compressed at all, or in a coding that nobody speaks here."""
-        good = gzip.compress(self.BODY)
-        assert_refused(Message(good[:-1], {"content-encoding": "gzip"}), "cut short")
-        assert_refused(Message(good + b"x", {"content-encoding": "gzip"}), "followed by")
-        assert_refused(Message(self.BODY, {"content-encoding": "gzip"}), "not gzip")
+        good = PRESS[coding](self.BODY)
+        assert_refused(Message(good[:-1], {"content-encoding": coding}), "cut short")
+        assert_refused(Message(good + b"x", {"content-encoding": coding}), "followed by")
+        assert_refused(Message(self.BODY, {"content-encoding": coding}), f"not {coding}")
         assert_refused(Message(good, {"content-encoding": "br"}), "not understood")
+
+    def test_wide_window(self) -> None:
+        """A zstd frame that asks for more memory to decode it than HTTP's codings may is refused."""
+        stream = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+        wide = stream.compress(self.BODY) + stream.flush()
+        assert_refused(Message(wide, {"content-encoding": "zstd"}), "too much memory")
+
+    @given(st.binary(max_size=200), st.sampled_from(sorted(PRESS)), st.integers(0, 200))
+    def test_any_bytes(self, junk: bytes, coding: str, cut: int) -> None:
+        """Are expanded or refused."""
+        for body in (junk, PRESS[coding](self.BODY)[:cut] + junk):
+            with contextlib.suppress(ProtocolError):
+                expand(Message(body, {"content-encoding": coding}), Limits(body=10_000))
 
 
 class TestErrors:
@@ -424,12 +456,15 @@ class TestErrors:
             assert arrived.status == status
 
     def test_retry_after(self) -> None:
-        """An overloaded endpoint says when to come back, in whole seconds as HTTP has it."""
+        """An overloaded endpoint says when to come back, in whole seconds as HTTP has it, and exactly to who reads that."""
         status, message = oip.encode_error(RefusedError("full", status=503, retry_after=0.05))
         assert message.headers["retry-after"] == "1"
         arrived = oip.decode_error(status, message)
         assert isinstance(arrived, RefusedError)
-        assert arrived.retry_after == 1.0
+        assert arrived.retry_after == 0.05
+        other = oip.decode_error(status, Message(b"", {"retry-after": "1"}))
+        assert isinstance(other, RefusedError)
+        assert other.retry_after == 1.0
 
     @pytest.mark.parametrize(
         "body", [b"", b"<html>Bad gateway</html>", b'{"error": 5}', b"\xff\xfe", b"[" * 9000, b"x" * 100_000]

@@ -192,6 +192,21 @@ def test_the_work_of_an_endpoint_that_was_measured_is_in_the_first_prediction() 
     assert one.plan(1, Request("m", 2.0, 150_000), 1.0).predicted == pytest.approx(0.05 + 0.015 + 0.3)
 
 
+def test_a_predicted_wait_counts_and_is_forgotten() -> None:
+    """An answer that says how long the next call would wait makes that one's prediction longer; later it means nothing."""
+    one = router()
+    one.know(Linked(0.0, "a", 0.05, 1e-7))
+    one.know(Known(0.0, "m", 0.7, 0.8, ("a",), {"a": 0.1}))
+    for call, wait, at in ((1, 0.0, 1.0), (2, 0.4, 1.4)):
+        one.plan(call, Request("m", 2.0, 1000), at)
+        one.observe(Answered(at + 0.25, call, 0, 0.2, waited=0.1, wait=wait))
+    soon, later = (one.plan(call, Request("m", 2.0, 1000), at).predicted for call, at in ((3, 1.7), (4, 9.0)))
+    assert soon is not None
+    assert later is not None
+    assert soon == pytest.approx(later + 0.4, abs=0.05)
+    assert later == pytest.approx(0.15, abs=0.03)
+
+
 def test_an_endpoint_that_slows_is_left_for_the_other() -> None:
     """The better of two by what is predicted."""
     made = router()

@@ -143,6 +143,15 @@ def test_backlog() -> None:
     assert abs(one.backlog(0.0) - 2 * (A + B)) < 1e-9
 
 
+def test_who_would_run_with_those_that_wait_waits_less() -> None:
+    """A newcomer of the same group joins their run."""
+    one = scheduler()
+    one.offer(work(), 0.0)
+    one.next(0.0)
+    one.offer(work("n"), 0.0)
+    assert abs(one.backlog(0.0, "n", 8) - (A + B)) < 1e-9
+
+
 calls = st.lists(
     st.tuples(
         st.floats(0.0, 0.1), st.sampled_from("mn"), st.integers(1, 5), st.one_of(st.just(NEVER), st.floats(0.01, 0.5)),

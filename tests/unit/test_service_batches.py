@@ -17,7 +17,7 @@ from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.rows import joinable, split
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import Message
+from cloud_bridge.protocol.message import Message, waiting
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Candidate, Loaded
 from edge_runtime.errors import RunError
@@ -193,13 +193,26 @@ def test_a_call_that_cannot_make_it_is_refused_at_the_door(start: Start) -> None
     assert session.runs == 2
 
 
+def test_an_answer_tells_what_the_next_call_would_wait(start: Start) -> None:
+    """Nothing when nobody waits; else what those take that do."""
+    session = Counting()
+    session.gate.clear()
+    service = start(session, rows=1)
+    running = [submit(service, 1)]
+    assert session.begun.wait(AMPLE)
+    running += [submit(service, 1) for _ in range(3)]
+    threading.Timer(0.05, session.gate.set).start()
+    told = [waiting(future.result(AMPLE).message) for future in running]
+    assert told[0] is not None
+    assert told[0] > 0.0
+    assert told[-1] == 0.0
+
+
 def test_a_quick_call_runs_on_the_thread_that_brings_it(start: Start) -> None:
     """Once it is known to be quick, and only when nothing else runs."""
     session = Counting()
     service = start(session)
-    for _ in range(50):
-        submit(service, 1).result(AMPLE)
-    assert submit(service, 1).done()
+    eventually(lambda: submit(service, 1).done(), "a call is done as it is brought")
     session.gate.clear()
     session.begun.clear()
     running = threading.Thread(target=submit, args=(service, 1))
