@@ -278,6 +278,7 @@ def refused(store: Path, *options: str) -> str:
         (["--replicas", "2"], "--engine ray"),
         (["--ray-address", "127.0.0.1:6379"], "--engine ray"),
         (["--engine", "ray", "--replicas", "8:2"], "LEAST:MOST"),
+        (["--engine", "ray", "--control"], "--control"),
         (["--engine", "ray", "--ray-address", "here"], "HOST:PORT"),
     ],
 )
