@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STORE := store
+PYTRITON_PYTHON ?= /usr/bin/python3.11
 
-.PHONY: help demo test check bench zoo shapes tournament setup store mosquitto lock clean
+.PHONY: help demo test check bench peers zoo shapes tournament setup store mosquitto lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -12,7 +13,7 @@ help: ## what there is
 demo: setup store ## the main job, end to end, on real input: writes report.html and report.json
 	$(BIN)/python -m benchmarks.demo --html report.html --json report.json
 
-test: setup store mosquitto .venv-mlserver/ready ## all tests
+test: setup store mosquitto .venv-mlserver/ready .venv-kserve/ready ## all tests
 	$(BIN)/python -m pytest
 
 check: setup ## lint, format, types, layers
@@ -30,6 +31,9 @@ bench: setup store mosquitto ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.endpoint --json reports/endpoint.json
 	$(BIN)/python -m benchmarks.ray --json reports/ray.json
 	$(BIN)/python -m benchmarks.link --json reports/link.json --html reports/link.html
+
+peers: setup store .venv-peers-pytriton/ready .venv-peers-mlserver/ready .venv-peers-ray/ready ## our endpoint beside Triton, MLServer and Ray Serve, on the same engine and file
+	$(BIN)/python -m benchmarks.peers --json reports/peers.json
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
 	.venv-zoo/bin/python -m models.zoo build/zoo
@@ -76,6 +80,20 @@ $(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml mode
 	.venv-mlserver/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r $<
 	@touch $@
 
+# Servers to measure beside ours, each in an environment of its own. Triton's processes need a Python with its own libpython.
+.venv-peers-pytriton/ready: PYTHON = $(PYTRITON_PYTHON)
+.venv-peers-%/ready: requirements/peers-%.txt
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) with its venv module is needed for $*" >&2; exit 1; }
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r $<
+	@touch $@
+
+# A client that is not ours, to be asked by.
+.venv-kserve/ready: requirements/kserve.txt .venv/ready
+	test -x .venv-kserve/bin/python || $(PYTHON) -m venv .venv-kserve
+	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 # The broker of most installations. Where it cannot be installed the tests that need it say so.
 mosquitto:
 	@if command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; then :; \
@@ -87,7 +105,9 @@ mosquitto:
 lock: ## renew the locked versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/mlserver.in -o requirements/mlserver.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra onnx --extra openvino --extra cloud --extra trace pyproject.toml -o requirements/endpoint.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/kserve.in -o requirements/kserve.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra onnx --extra openvino --extra grpc --extra trace pyproject.toml -o requirements/endpoint.txt
+	for peer in pytriton mlserver ray; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/peers-$$peer.in -o requirements/peers-$$peer.txt; done
 
 clean: ## remove all that make has made
-	rm -rf .venv .venv-mlserver .venv-zoo .packages $(STORE) build reports report.html report.json
+	rm -rf .venv .venv-mlserver .venv-kserve .venv-peers-* .venv-zoo .packages $(STORE) build reports report.html report.json

@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
     """What it takes."""
     made, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
     serve = subcommand(
-        commands, "serve", "serve the models of a store over HTTP and MQTT",
-        "cloud-bridge serve store --http :8000 --mqtt mqtt://127.0.0.1:1883\n"
+        commands, "serve", "serve the models of a store over HTTP, gRPC and MQTT",
+        "cloud-bridge serve store --http :8000 --grpc :8001 --mqtt mqtt://127.0.0.1:1883\n"
         "  cloud-bridge serve store --http 0.0.0.0:8443 --tls cert.pem key.pem --keys keys.txt\n"
         "  cloud-bridge serve store --http :8000 --engine ray --ray-address 10.0.0.5:6379 --replicas 2:8",
     )  # fmt: skip
@@ -41,8 +41,11 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--http", metavar="[HOST]:PORT", help="listen there; without a host, on 127.0.0.1; port 0 takes a free one"
     )
-    serve.add_argument("--keys", type=Path, metavar="FILE", help="keys of those who may ask over HTTP, one a line")
-    serve.add_argument("--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="serve HTTPS with these PEM files")
+    serve.add_argument("--grpc", metavar="[HOST]:PORT", help="listen there for gRPC, in the same way")
+    serve.add_argument("--keys", type=Path, metavar="FILE", help="keys of those who may ask over HTTP or gRPC, one a line")
+    serve.add_argument(
+        "--tls", type=Path, nargs=2, metavar=("CERT", "KEY"), help="serve HTTPS, and gRPC over TLS, with these PEM files"
+    )
     serve.add_argument("--client-ca", type=Path, metavar="CA", help="clients need a certificate of this authority")
     serve.add_argument("--insecure", action="store_true", help="on a network, too, anybody may ask")
     serve.add_argument("--control", action="store_true", help="whoever may ask may also load and unload models")
@@ -94,10 +97,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    if arguments.http is None and arguments.mqtt is None:
-        raise InputError("say where to serve: --http :8000, --mqtt mqtt://127.0.0.1:1883, or both")
-    # Only who names an address opens the endpoint to a network.
-    http = f"127.0.0.1{arguments.http}" if (arguments.http or "").startswith(":") else arguments.http
+    if arguments.http is None and arguments.grpc is None and arguments.mqtt is None:
+        raise InputError("say where to serve: --http :8000, --grpc :8001, --mqtt mqtt://127.0.0.1:1883, or several of them")
     if arguments.client_ca is not None and arguments.tls is None:
         raise InputError("--client-ca needs --tls CERT KEY")
     if arguments.engine != "ray" and (arguments.ray_address or arguments.replicas):
@@ -113,9 +114,16 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
         core = _on_ray(arguments) if arguments.engine == "ray" else None
         return serve(
-            arguments.store, http=http, mqtt=arguments.mqtt, access=access, announce_json=arguments.json,
-            control=arguments.control, trace=arguments.trace, core=core,
-        )  # fmt: skip
+            arguments.store,
+            http=arguments.http,
+            grpc=arguments.grpc,
+            mqtt=arguments.mqtt,
+            access=access,
+            announce_json=arguments.json,
+            control=arguments.control,
+            trace=arguments.trace,
+            core=core,
+        )
 
 
 def _on_ray(arguments: argparse.Namespace) -> Callable[[], AbstractContextManager[Core]]:

@@ -42,6 +42,11 @@ class Endpoint:
         """Where its HTTP face is."""
         return str(self.announced["http"])
 
+    @property
+    def grpc(self) -> str:
+        """The host and port of its gRPC face."""
+        return str(self.announced["grpc"]).partition("://")[2]
+
 
 @contextmanager
 def endpoint(store: Path, *options: str, http: str | None = "127.0.0.1:0", mqtt: str | None = None) -> Iterator[Endpoint]:

@@ -7,11 +7,8 @@ Clients, endpoint and engine share this machine's processors.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +16,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
+from benchmarks.endpoint.alone import alone
 from benchmarks.endpoint.drill import GRACE, Drilled, drill, served
 from benchmarks.endpoint.load import closed, opened
 from benchmarks.endpoint.minilm import rows_of, sentences
@@ -86,11 +84,11 @@ def run(options: Options) -> Outcome:
         store = Store(where / "store", create=True)
         store.install(bundle.folder)
         store.install(tiny_bundle(where / "tiny").folder)
-        with served(store.path) as (_, url), _alone(bundle.folder) as alone:
+        with served(store.path) as (_, url), alone(bundle.folder) as engine:
             found = []
             for number in range(turns):
                 options.progress(number, turns + 3)
-                found.append(_turn(url, alone, seconds))
+                found.append(_turn(url, engine, seconds))
             options.progress(turns, turns + 3)
             trips = _round_trips(url, 300 if options.quick else 3000)
             options.progress(turns + 1, turns + 3)
@@ -102,23 +100,14 @@ def run(options: Options) -> Outcome:
     return Outcome(_bars(result), _rows(result), result)
 
 
-def _turn(url: str, alone: subprocess.Popen[str], seconds: float) -> Turn:
+def _turn(url: str, engine: Callable[[int, float], tuple[float, float]], seconds: float) -> Turn:
     target = f"{url}/v2/models/minilm/infer"
     message = oip.encode_request(Call("minilm", sentences(1)))
-    figures = {rows: _ask(alone, rows, seconds / len(BATCHES)) for rows in BATCHES}
+    figures = {rows: engine(rows, seconds / len(BATCHES)) for rows in BATCHES}
     one = closed(target, message, clients=1, seconds=seconds)
     many = closed(target, message, clients=CLIENTS, seconds=seconds)
     rates = {rows: rate for rows, (rate, _) in figures.items()}
     return Turn(rates, figures[1][1], one.rate(), float(np.median(one.of(200))), many.rate())
-
-
-def _ask(alone: subprocess.Popen[str], rows: int, seconds: float) -> tuple[float, float]:
-    assert alone.stdin is not None  # noqa: S101
-    assert alone.stdout is not None  # noqa: S101
-    alone.stdin.write(f"{rows} {seconds}\n")
-    alone.stdin.flush()
-    rate, median = map(float, alone.stdout.readline().split())
-    return rate, median
 
 
 def _round_trips(url: str, count: int) -> list[float]:
@@ -174,16 +163,6 @@ def _rows(found: Found) -> list[str]:
 
 def _median(values: Iterator[float] | Sequence[float]) -> float:
     return float(np.median(list(values)))
-
-
-@contextmanager
-def _alone(bundle: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.endpoint.alone", str(bundle)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    try:
-        yield process
-    finally:
-        process.communicate()
 
 
 if __name__ == "__main__":

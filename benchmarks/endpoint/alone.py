@@ -6,7 +6,10 @@ median seconds of a run.
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -15,6 +18,26 @@ import numpy as np
 from benchmarks.endpoint.minilm import sentences
 from edge_runtime.bundles.store import read_bundle
 from edge_runtime.engines import open_best
+
+
+@contextmanager
+def alone(bundle: Path) -> Iterator[Callable[[int, float], tuple[float, float]]]:
+    """That process: given rows and seconds, it comes back with rows a second and the median seconds of a run."""
+    command = [sys.executable, "-m", "benchmarks.endpoint.alone", str(bundle)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+
+    def ask(rows: int, seconds: float) -> tuple[float, float]:
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write(f"{rows} {seconds}\n")
+        process.stdin.flush()
+        rate, median = map(float, process.stdout.readline().split())
+        return rate, median
+
+    try:
+        yield ask
+    finally:
+        process.communicate()
 
 
 def main() -> None:

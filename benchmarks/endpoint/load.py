@@ -14,6 +14,8 @@ from cloud_bridge.protocol.message import Message
 Ended = Callable[[], Loaded]
 """Waits for a load to end, and gives what became of it."""
 
+BARE = "benchmarks.endpoint.bare"
+
 
 def closed(url: str, message: Message, *, clients: int, seconds: float) -> Loaded:
     """Send this request again and again: each of `clients` when it has its answer."""
@@ -30,12 +32,17 @@ def opened(url: str, message: Message, *, rate: float, seconds: float, seed: int
     return _start(Order(url, _asked(message), seconds, rate=rate, seed=seed))()
 
 
+def ordered(order: Order, program: str) -> Loaded:
+    """Let another client's program carry out this order."""
+    return _start(order, program)()
+
+
 def _asked(message: Message) -> Asked:
     return Asked(dict(message.headers), bytes(message.body))
 
 
-def _start(order: Order) -> Ended:
-    command = [sys.executable, "-m", "benchmarks.endpoint.bare"]
+def _start(order: Order, program: str = BARE) -> Ended:
+    command = [sys.executable, "-m", program]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
     assert process.stdin is not None  # noqa: S101
     process.stdin.write(msgspec.json.encode(order))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import numpy as np
 
-from cloud_bridge.protocol import oip, tensorflow
+from cloud_bridge.protocol import grpc, grpc_metadata, oip, protobuf, tensorflow
 from cloud_bridge.protocol.compression import compress
 from cloud_bridge.protocol.failures import decode_error
 from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, Limits, Message
@@ -52,6 +52,20 @@ def predict(data: bytes) -> None:
         tensorflow.decode_request(_message(data), LIMITS, SIGNATURE)
 
 
+def calls(data: bytes) -> None:
+    """Over gRPC."""
+    message = Message(data)
+    for read in (
+        lambda: grpc.decode_request(message, LIMITS),
+        lambda: grpc.is_quick(message),
+        lambda: grpc.decode_named(data),
+        lambda: grpc_metadata.decode_index(data),
+        lambda: grpc_metadata.decode_order(data),
+    ):
+        with contextlib.suppress(ProtocolError):
+            read()
+
+
 def documents(data: bytes) -> None:
     for read in (
         decode_index,
@@ -83,6 +97,7 @@ TARGETS: dict[str, Target] = {
     "request": request,
     "reply": reply,
     "predict": predict,
+    "calls": calls,
     "documents": documents,
     "manifest": manifest,
     "topics": topics,
@@ -104,6 +119,14 @@ def seeds(target: str) -> Iterator[bytes]:
         yield _data(Message(b'{"instances": [[1, 2], [3, 4]]}'))
         yield _data(Message(b'{"signature_name": "serving_default", "inputs": {"x": [[1, 2]]}}'))
         yield _data(Message(b'{"instances": [{"x": [1.5, 2]}, {"x": {"b64": "aGk="}}]}'))
+    elif target == "calls":
+        tensor = protobuf.write((1, "x"), (2, "FP32"), (3, protobuf.packed((1, 2))))
+        timeout = protobuf.write((1, "timeout"), (2, protobuf.write((2, 5))))
+        head = ((1, "m"), (2, "1.0"), (3, "7"), (4, timeout))
+        yield protobuf.write(*head, (5, tensor), (6, protobuf.write((1, "y"))), (7, bytes(8)))
+        yield protobuf.write(*head, (5, tensor + protobuf.write((5, protobuf.write((6, bytes(8)))))))
+        integers = protobuf.write((1, "x"), (2, "INT8"), (3, protobuf.packed((2,))), (5, protobuf.write((2, b"\1\2"))))
+        yield protobuf.write(*head, (5, integers))
     elif target == "documents":
         yield b'{"ready": true, "parameters": {"unload_dependents": true}, "error": "x"}'
         yield bytes(oip.encode_metadata(oip.describe("m", ("1",), "p", SIGNATURE)).body)

@@ -64,24 +64,15 @@ def read_keys(path: Path) -> tuple[str, ...]:
     return keys
 
 
-class Keyed:
-    """An ASGI application behind keys: `Authorization: Bearer KEY`, or a password, as in http://NAME:KEY@HOST."""
+class Keys:
+    """Those of whoever may ask: `Authorization: Bearer KEY`, or a password, as in http://NAME:KEY@HOST."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
-        self._app = app
+    def __init__(self, keys: Sequence[str]) -> None:
         self._digests = [sha256(key.encode()).digest() for key in keys]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == ALIVE or self._knows(dict(scope["headers"])):
-            await self._app(scope, receive, send)
-            return
-        refused = RefusedError("this endpoint needs a key: Authorization: Bearer KEY", status=401)
-        status, message = encode_error(refused)
-        headers = {**message.headers, "www-authenticate": 'Bearer, Basic realm="edge-runtime"', "connection": "close"}
-        await Response(message.body, status, headers)(scope, receive, send)
-
-    def _knows(self, headers: dict[bytes, bytes]) -> bool:
-        kind, _, said = headers.get(b"authorization", b"").partition(b" ")
+    def know(self, authorization: bytes) -> bool:
+        """Whether what a client says in this header is one of them."""
+        kind, _, said = authorization.partition(b" ")
         if kind.lower() == b"basic":
             try:
                 said = base64.b64decode(said, validate=True).partition(b":")[2]
@@ -91,3 +82,25 @@ class Keyed:
             return False
         digest = sha256(said.strip()).digest()
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0  # all are compared, whichever fits
+
+
+class Keyed:
+    """An ASGI application behind keys."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._keys = Keys(keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == ALIVE or self._keys.know(_authorization(scope)):
+            await self._app(scope, receive, send)
+            return
+        refused = RefusedError("this endpoint needs a key: Authorization: Bearer KEY", status=401)
+        status, message = encode_error(refused)
+        headers = {**message.headers, "www-authenticate": 'Bearer, Basic realm="edge-runtime"', "connection": "close"}
+        await Response(message.body, status, headers)(scope, receive, send)
+
+
+def _authorization(scope: Scope) -> bytes:
+    said: bytes = dict(scope["headers"]).get(b"authorization", b"")
+    return said

@@ -20,13 +20,11 @@ from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.metrics import CONTENT_TYPE
+from cloud_bridge.endpoint.room import BODY_SECONDS
 from cloud_bridge.protocol import oip, tensorflow
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
 from cloud_bridge.protocol.repository import check_order, decode_index
 from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
-
-BODY_SECONDS = 60.0
-"""A body that is not complete after this is given up (408)."""
 
 _PROBED = oip.encode_response(oip.InferResponse("", {}), oip.InferRequest({}))
 

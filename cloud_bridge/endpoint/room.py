@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from edge_runtime.errors import RefusedError
+
+BODY_SECONDS = 60.0
+"""A request that is not complete after this is given up (408)."""
 
 
 class Room:
@@ -27,3 +32,12 @@ class Room:
         """Give back what was taken."""
         with self._lock:
             self._free += size
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Take it, and give it back in the end. RefusedError as above."""
+        self.take(size)
+        try:
+            yield
+        finally:
+            self.give(size)

@@ -24,6 +24,7 @@ from edge_runtime.errors import InputError
 if TYPE_CHECKING:
     import uvicorn
 
+    from cloud_bridge.endpoint.grpc import Server
     from cloud_bridge.endpoint.tracing import Tracing
 
 KEEP_ALIVE = 75
@@ -37,6 +38,7 @@ def serve(
     store: Path,
     *,
     http: str | None = None,
+    grpc: str | None = None,
     mqtt: str | None = None,
     access: Access = Access(),
     announce_json: bool = False,
@@ -50,28 +52,34 @@ def serve(
 ) -> int:
     """Serve a store until SIGTERM or SIGINT, and return 0.
 
-    `http` is [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a broker's URL; one
-    of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who started this,
-    {"http": "http://127.0.0.1:8000", "mqtt": null, "models": ["text"]}. `preload` opens every active model before that.
-    `access` says who may ask over HTTP; a broker has its own say. With `control` whoever may ask over HTTP may also load
-    and unload models. Spans of all calls go to the OpenTelemetry collector at `trace`. `core` opens what answers instead of
-    a service in this process, which `control`, `trace`, `workers` and `waiting` are for. Raises InputError for an address
-    that cannot be used, or that would let strangers ask.
+    `http` and `grpc` are [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a
+    broker's URL; one of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who
+    started this, {"http": "http://127.0.0.1:8000", "grpc": null, "mqtt": null, "models": ["text"]}. `preload` opens every
+    active model before that. With `control` whoever may ask over HTTP or gRPC may also load and unload models. `access`
+    says who may ask there; a broker has its own say. Spans of all calls go to the OpenTelemetry collector at `trace`.
+    `core` opens what answers instead of a service in this process, which `control`, `trace`, `workers` and `waiting` are
+    for. Raises InputError for an address that cannot be used, or that would let strangers ask.
     """
-    if http is None and mqtt is None:
-        raise InputError("nothing to serve on: give an HTTP address, a broker's URL, or both")
+    import uvloop
+
+    if http is None and grpc is None and mqtt is None:
+        raise InputError("nothing to serve on: give an address for HTTP or gRPC, a broker's URL, or several")
     if tune_malloc:
         keep_buffers()
     with contextlib.ExitStack() as stack:
-        if http is not None:
-            access.check(address_of(http)[0])
+        for address in (http, grpc):
+            if address is not None:
+                access.check(address_of(address)[0])
         listener = None if http is None else stack.enter_context(listen(http))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         tracing = None if trace is None else stack.enter_context(_tracing(trace))
         local = partial(_local, store, workers=workers, waiting=waiting, control=control, tracing=tracing)
         service = stack.enter_context((core or local)())
+        calls = None if grpc is None else runner.run(_listen_grpc(service, grpc, access))
         models = service.preload() if preload else ()
         where: dict[str, object] = {
             "http": None if listener is None else _url(listener, access),
+            "grpc": None if calls is None else calls.url,
             "mqtt": None,
             "models": models,
         }
@@ -82,7 +90,8 @@ def serve(
             stack.callback(worker.close)
             worker.start()
             where["mqtt"] = worker.name
-        _run(service, listener, access, lambda: _announce(where, announce_json))
+        http_server = None if listener is None else _server(service, access)
+        runner.run(_serve(http_server, listener, calls, lambda: _announce(where, announce_json)))
     return 0
 
 
@@ -126,7 +135,7 @@ def _tracing(url: str) -> Iterator[Tracing]:
 
 def _announce(where: dict[str, object], as_json: bool) -> None:
     models = where["models"] or "no models yet"
-    faces = " and ".join(str(face) for face in (where["http"], where["mqtt"]) if face)
+    faces = " and ".join(str(face) for face in (where["http"], where["grpc"], where["mqtt"]) if face)
     print(json.dumps(where) if as_json else f"serving {models} on {faces}; Ctrl+C ends it", flush=True)
 
 
@@ -135,32 +144,32 @@ def _url(listener: socket.socket, access: Access) -> str:
     return f"http{'s' if access.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _run(service: Core, listener: socket.socket | None, access: Access, ready: Callable[[], None]) -> None:
-    """Run the HTTP face, if there is one, until a signal comes."""
-    import uvloop
+async def _listen_grpc(service: Core, address: str, access: Access) -> Server:
+    from cloud_bridge.endpoint.grpc import Server  # here: serving HTTP alone needs no gRPC library
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_wait(ready) if listener is None else _serve(service, listener, access, ready))
+    return Server(service, *address_of(address), access)
 
 
-async def _wait(ready: Callable[[], None]) -> None:
+async def _serve(
+    http: uvicorn.Server | None, listener: socket.socket | None, calls: Server | None, ready: Callable[[], None]
+) -> None:
+    """Run the faces that live on this loop until a signal comes, and end them together."""
     stop = asyncio.Event()
     with _signals(stop.set):
-        ready()
-        await stop.wait()
+        async with asyncio.TaskGroup() as faces:
+            if calls is not None:
+                await calls.start()
+            if http is not None and listener is not None:
+                faces.create_task(http.serve(sockets=[listener]))
+            ready()
+            await stop.wait()
+            if http is not None:
+                http.should_exit = True
+            if calls is not None:
+                await calls.stop(GRACE)
 
 
-async def _serve(service: Core, listener: socket.socket, access: Access, ready: Callable[[], None]) -> None:
-    server = _server(service, access, ready)
-
-    def stop() -> None:
-        server.should_exit = True
-
-    with _signals(stop):
-        await server.serve(sockets=[listener])
-
-
-def _server(service: Core, access: Access, ready: Callable[[], None]) -> uvicorn.Server:
+def _server(service: Core, access: Access) -> uvicorn.Server:
     import uvicorn
 
     from cloud_bridge.endpoint.access import Keyed
@@ -172,10 +181,6 @@ def _server(service: Core, access: Access, ready: Callable[[], None]) -> uvicorn
 
         def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
             return contextlib.nullcontext()
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready()
 
     tls = access.tls
     config = uvicorn.Config(

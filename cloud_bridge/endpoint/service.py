@@ -33,7 +33,7 @@ from cloud_bridge.endpoint.schedule import NEVER, Work
 from cloud_bridge.endpoint.statistics import Statistics
 from cloud_bridge.endpoint.workers import Done, Workers, shutting_down, step_back
 from cloud_bridge.protocol import oip
-from cloud_bridge.protocol.message import CONTENT_ENCODING, HEADER_LENGTH, LIMITS, Limits, Message, remaining
+from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
 from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded
@@ -57,9 +57,6 @@ WORKERS, ROWS = 2, 32
 
 CANCELLED = 499
 """The status of a call that nobody waits for any more, for those who count."""
-
-QUICK = 64 << 10
-"""Bytes of JSON that are read at once, on the thread that brings them; of raw tensors any number is."""
 
 
 class Service:
@@ -194,7 +191,7 @@ class Service:
                 "the endpoint is overloaded: try again later", status=503, retry_after=self._workers.backlog()
             )
         call.future.add_done_callback(lambda _: self._places.release())
-        if _is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
+        if call.form.is_quick(call.message) and (model := self._models.find(call.name, call.version)) is not None:
             self._read(call, model)
             return
         try:
@@ -256,9 +253,3 @@ def told(*, control: bool) -> oip.ServerMetadata:
 def uncontrolled() -> RefusedError:
     """The answer to who would load or unload models where nobody may."""
     return RefusedError("models are not loaded and unloaded from outside here: serve with --control", status=403)
-
-
-def _is_quick(message: Message) -> bool:
-    """Whether it takes no time worth a thread to read it."""
-    length = message.headers.get(HEADER_LENGTH, str(len(message.body)))
-    return CONTENT_ENCODING not in message.headers and length.isdecimal() and int(length[:18]) <= QUICK

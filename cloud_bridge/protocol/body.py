@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from cloud_bridge.protocol.message import BINARY, CONTENT_TYPE, HEADER_LENGTH, JSON, Buffer, Limits, Message
-from cloud_bridge.protocol.tensors import DATATYPES, count, datatype, from_bytes, from_json, to_bytes, to_json
-from edge_runtime.errors import InputError, ProtocolError
+from cloud_bridge.protocol.tensors import DATATYPES, count, from_bytes, from_json, to_bytes, to_json, written_as
+from edge_runtime.errors import ProtocolError
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 
@@ -47,11 +47,7 @@ def write_body(
     entries: list[_Tensor] = []
     chunks: list[Buffer] = []
     for name, array, binary in tensors:
-        try:
-            kind = datatype(array.dtype)
-        except KeyError as error:
-            raise InputError(f"tensor {name!r} has dtype {array.dtype}, which the protocol does not carry") from error
-        entry = _Tensor(name, list(array.shape), kind)
+        entry = _Tensor(name, list(array.shape), written_as(name, array))
         if binary:
             chunks.append(to_bytes(array))
             entry.parameters = {"binary_data_size": len(chunks[-1])}

@@ -53,15 +53,20 @@ def encode_error(error: EdgeError) -> tuple[int, Message]:
 
 def decode_error(status: int, message: Message) -> RemoteError:
     """The error that an answer with this status means on the device: LateError for 504, else RefusedError."""
-    body = bytes(message.body[: 4 * _LONGEST])
-    try:
-        text = msgspec.json.decode(body, type=_Body).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = body.decode(errors="replace").strip() or "no reason was given"
-    text = text[:_LONGEST]
+    text = reason(message)
     if status == 504:
         return LateError(f"the endpoint gave the call up: {text}")
     after, seconds = message.headers.get(RETRY_AFTER, ""), waiting(message)
     if seconds is None and _SECONDS.fullmatch(after):
         seconds = float(after)
     return RefusedError(f"the endpoint answered {status}: {text}", status=status, retry_after=seconds)
+
+
+def reason(message: Message) -> str:
+    """The words of an error's message."""
+    body = bytes(message.body[: 4 * _LONGEST])
+    try:
+        text = msgspec.json.decode(body, type=_Body).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = body.decode(errors="replace").strip() or "no reason was given"
+    return text[:_LONGEST]

@@ -40,6 +40,9 @@ HEADERS = (CONTENT_TYPE, HEADER_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING, BUDGE
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
+QUICK = 64 << 10
+"""Bytes of a message beside its raw tensors that are read at once, on the thread that brings them."""
+
 _MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
@@ -61,6 +64,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Tensors in one message."""
     elements: int = MAX_ELEMENTS
     """Elements in one tensor."""
+    texts: int = 1 << 20
+    """Elements in one tensor of BYTES: each becomes an object of its own."""
     rank: int = 8
     """Dimensions of one tensor."""
 

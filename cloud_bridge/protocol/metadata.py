@@ -19,6 +19,9 @@ PROBE_EXTENSION = "edge_probe"
 CHUNKS_EXTENSION = "edge_chunks"
 """A body may come in chunks (RFC 9112), and end early when its answer is not wanted any more: the connection stays."""
 
+HTTP_EXTENSIONS = frozenset({BINARY_EXTENSION, PROBE_EXTENSION, CHUNKS_EXTENSION})
+"""Those that say how a message may come over HTTP."""
+
 
 class ServerMetadata(msgspec.Struct, frozen=True):
     """Who answers, and which extensions of the protocol it speaks."""

@@ -29,7 +29,10 @@ from cloud_bridge.protocol.compression import compress, expand
 from cloud_bridge.protocol.failures import decode_error, encode_error
 from cloud_bridge.protocol.message import (
     ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    HEADER_LENGTH,
     LIMITS,
+    QUICK,
     Limits,
     Message,
     budget_header,
@@ -63,6 +66,7 @@ __all__ = [
     "RequestedOutput",
     "ServerMetadata",
     "TensorMetadata",
+    "budget_of",
     "check_outputs",
     "decode_error",
     "decode_metadata",
@@ -73,6 +77,10 @@ __all__ = [
     "encode_metadata",
     "encode_request",
     "encode_response",
+    "is_quick",
+    "refuse_sequences",
+    "told",
+    "wanted",
 ]  # fmt: skip
 
 
@@ -157,6 +165,14 @@ def encode_request(call: Call, *, binary: bool = True, request_id: str = "", bud
     return write_body(document, "inputs", tensors, {**budget_header(budget), **call.trace})
 
 
+def is_quick(message: Message) -> bool:
+    """Whether it takes no time worth a thread to read it: raw numbers do not, however many."""
+    said = message.headers.get(HEADER_LENGTH, str(len(message.body)))
+    if CONTENT_ENCODING in message.headers or not said.isdecimal() or (length := int(said[:18])) > QUICK:
+        return False
+    return len(message.body) <= QUICK or b"BYTES" not in bytes(message.body[:length])
+
+
 def decode_request(message: Message, limits: Limits = LIMITS, signature: Signature | None = None) -> InferRequest:
     """What a message asks. `signature` is the model's: it gives name and shape to a body that is one raw tensor."""
     body = memoryview(expand(message, limits))
@@ -167,35 +183,53 @@ def decode_request(message: Message, limits: Limits = LIMITS, signature: Signatu
         return InferRequest(read_raw_input(raw, signature, limits), binary=True, budget=budget, accept=accept)
     request = read_json(text, _Request)
     parameters = request.parameters or {}
-    refuse(parameters, "sequence_id", "no sequences are kept here: send the state as tensors")
+    refuse_sequences(parameters)
     inputs = read_tensors(request.inputs, raw, limits)
     binary = flag(parameters, "binary_data_output", False)
     outputs = tuple(_requested(output, binary) for output in request.outputs or ())
     if len({output.name for output in outputs}) < len(outputs):
         raise ProtocolError("an output is asked for twice")
-    timeout = whole(parameters, "timeout")
-    if timeout:  # microseconds; the protocol says "no limit" with 0
-        seconds = min(timeout, _LONGEST) / 1e6
-        budget = seconds if budget is None else min(budget, seconds)
+    budget = budget_of(parameters, budget)
     priority = whole(parameters, "priority") or 0
     return InferRequest(inputs, request.id or "", outputs, binary, budget, accept, priority)
 
 
 def encode_response(response: InferResponse, request: InferRequest) -> Message:
     """The answer in the form that the request asks for. InputError when it asks for what cannot be written."""
-    told = (response.engine, response.device, response.variant, response.seconds, response.waited)
     document: dict[str, Any] = {"model_name": response.model}
     if response.version:
         document["model_version"] = response.version
     if request.id:
         document["id"] = request.id
-    document["parameters"] = {
-        name: value for name, value in zip(_TOLD + _TIMES, told, strict=True) if value not in ("", None)
-    }
-    wanted = request.outputs or tuple(RequestedOutput(name, request.binary) for name in response.outputs)
-    check_outputs(request, response.outputs)
-    tensors = [(output.name, response.outputs[output.name], output.binary) for output in wanted]
+    document["parameters"] = told(response)
+    tensors = [(output.name, response.outputs[output.name], output.binary) for output in wanted(response, request)]
     return compress(write_body(document, "outputs", tensors, {}), request.accept)
+
+
+def told(response: InferResponse) -> dict[str, str | float]:
+    """The parameters that say what ran it."""
+    values = (response.engine, response.device, response.variant, response.seconds, response.waited)
+    return {name: value for name, value in zip(_TOLD + _TIMES, values, strict=True) if value is not None and value != ""}
+
+
+def wanted(response: InferResponse, request: InferRequest) -> tuple[RequestedOutput, ...]:
+    """The outputs to answer with. InputError when there is none of a name that is asked for."""
+    check_outputs(request, response.outputs)
+    return request.outputs or tuple(RequestedOutput(name, request.binary) for name in response.outputs)
+
+
+def budget_of(parameters: dict[str, Any], budget: float | None) -> float | None:
+    """What the protocol's own `timeout` leaves of a budget."""
+    timeout = whole(parameters, "timeout")
+    if not timeout:  # microseconds; the protocol says "no limit" with 0
+        return budget
+    seconds = min(timeout, _LONGEST) / 1e6
+    return seconds if budget is None else min(budget, seconds)
+
+
+def refuse_sequences(parameters: dict[str, Any]) -> None:
+    """ProtocolError for a request that is part of a sequence."""
+    refuse(parameters, "sequence_id", "no sequences are kept here: send the state as tensors")
 
 
 def check_outputs(request: InferRequest, names: Collection[str]) -> None:
@@ -215,9 +249,9 @@ def decode_reply(message: Message, limits: Limits = LIMITS, request_id: str = ""
     response = read_json(text, _Response)
     if request_id and response.id and response.id != request_id:
         raise ProtocolError(f"an answer to another request: {response.id[:40]!r} came for {request_id!r}")
-    told = response.parameters or {}
-    engine, device, variant = (words(told, name) for name in _TOLD)
-    seconds, waited = (number(told, name) for name in _TIMES)
+    parameters = response.parameters or {}
+    engine, device, variant = (words(parameters, name) for name in _TOLD)
+    seconds, waited = (number(parameters, name) for name in _TIMES)
     arrays = read_tensors(response.outputs, raw, limits)
     outputs = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
     return Reply(outputs, engine, device, variant, seconds, uploading(message), waited, waiting(message))

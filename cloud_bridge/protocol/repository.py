@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -34,11 +35,16 @@ def decode_index(body: bytes) -> bool:
 
 
 def check_order(body: bytes) -> None:
-    """ProtocolError unless an order to load or unload asks for nothing else: that which a store holds is loaded, as it is.
+    """ProtocolError unless an order to load or unload asks for nothing else."""
+    order = read_json(memoryview(body), _Order) if body else _Order()
+    check_parameters(order.parameters or {})
+
+
+def check_parameters(names: Iterable[str]) -> None:
+    """ProtocolError for parameters of an order that would change what is loaded: that which a store holds is, as it is.
 
     `unload_dependents` may be said: nothing here depends on a model.
     """
-    order = read_json(memoryview(body), _Order) if body else _Order()
-    for name in order.parameters or {}:
+    for name in names:
         if name != "unload_dependents":
             raise ProtocolError(f"parameter {name[:40]!r} is not supported: install the model into the store, then load it")

@@ -12,11 +12,13 @@ import numpy as np
 from cloud_bridge.protocol.body import read_json
 from cloud_bridge.protocol.compression import compress, expand
 from cloud_bridge.protocol.message import ACCEPT_ENCODING, CONTENT_TYPE, JSON, LIMITS, Limits, Message, remaining
-from cloud_bridge.protocol.oip import InferRequest, InferResponse
+from cloud_bridge.protocol.oip import InferRequest, InferResponse, is_quick
 from cloud_bridge.protocol.tensors import datatype, from_nested, plain
 from edge_runtime.errors import InputError, ProtocolError
 from edge_runtime.signature import Signature
 from edge_runtime.values import Array
+
+__all__ = ["PredictRequest", "decode_request", "encode_response", "is_quick"]
 
 SIGNATURE = "serving_default"
 """The only signature that a model has here."""

@@ -30,6 +30,14 @@ def datatype(dtype: np.dtype[Any]) -> str:
     return "BYTES" if dtype.kind in "SUO" else _NAMES[dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype]
 
 
+def written_as(name: str, array: Array) -> str:
+    """The protocol's name for the array's dtype. Raises InputError when it has none."""
+    try:
+        return datatype(array.dtype)
+    except KeyError as error:
+        raise InputError(f"tensor {name!r} has dtype {array.dtype}, which the protocol does not carry") from error
+
+
 def count(name: str, shape: list[int], kind: str, limits: Limits) -> int:
     """The elements of a tensor that a message describes, once the description was seen to be one."""
     if kind not in DATATYPES:
@@ -40,8 +48,9 @@ def count(name: str, shape: list[int], kind: str, limits: Limits) -> int:
         raise ProtocolError(f"tensor {name!r} has a negative size in its shape")
     elements = prod(shape)
     # Each size by itself too: beside a zero any other would pass. None is told: these integers have no end.
-    if max(elements, *shape, 0) > limits.elements:
-        raise ProtocolError(f"tensor {name!r} has too many elements; at most {limits.elements} are accepted")
+    most = min(limits.elements, limits.texts) if kind == "BYTES" else limits.elements
+    if max(elements, *shape, 0) > most:
+        raise ProtocolError(f"tensor {name!r} has too many elements; at most {most} are accepted")
     return elements
 
 
@@ -58,7 +67,7 @@ def from_bytes(name: str, shape: list[int], kind: str, elements: int, data: memo
 
     A view is read-only when the bytes are."""
     if kind == "BYTES":
-        return _objects(_split(name, elements, data), shape)
+        return objects(_split(name, elements, data), shape)
     dtype = DATATYPES[kind]
     if len(data) != elements * dtype.itemsize:
         raise ProtocolError(f"tensor {name!r}: {len(data)} bytes are given for {elements} elements of {kind}")
@@ -168,10 +177,11 @@ def _nested(values: list[Any], shape: list[int]) -> Array:
             if any(len(item) != size for item in level):
                 raise ValueError("its lists differ in length")
             level = [part for item in level for part in item]
-    return _objects([item.encode() for item in level], shape)
+    return objects([item.encode() for item in level], shape)
 
 
-def _objects(items: list[bytes], shape: list[int]) -> Array:
+def objects(items: list[bytes], shape: list[int]) -> Array:
+    """An array of BYTES."""
     array = np.empty(len(items), object)
     array[:] = items
     return array.reshape(shape)

@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "httpcore,h11,opentelemetry,paho,prometheus_client,ray,starlette,uvicorn,uvloop"
+VENDORS = "grpc,httpcore,h11,opentelemetry,paho,prometheus_client,ray,starlette,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,13 @@ def test_without_ray_serving_on_it_names_the_extra(store: Path) -> None:
     status, printed = without("ray", "cloud_bridge.cli", "serve", store, "--http", ":0", "--engine", "ray")
     assert status == 2
     assert "pip install 'edge-runtime[ray]'" in printed
+
+
+def test_without_grpc_only_serving_over_it_needs_it(store: Path) -> None:
+    """And names the extra of its own."""
+    status, printed = without("grpc", "cloud_bridge.cli", "serve", store, "--grpc", ":0")
+    assert status == 2
+    assert "pip install 'edge-runtime[grpc]'" in printed
 
 
 @pytest.mark.parametrize(

@@ -513,3 +513,19 @@ class TestMetadata:
         """Anything else is a ProtocolError."""
         with pytest.raises(ProtocolError, match="metadata"):
             oip.decode_metadata(Message(body), oip.ServerMetadata)
+
+
+def test_what_is_read_at_once() -> None:
+    """Raw numbers, however many; not much JSON, nor many texts, which would hold up the thread that brings them."""
+    numbers, texts = np.ones(100_000, np.float32), np.array([b""] * 20_000, object)
+    assert oip.is_quick(oip.encode_request(Call("m", {"x": numbers})))
+    assert not oip.is_quick(oip.encode_request(Call("m", {"x": numbers}), binary=False))
+    assert not oip.is_quick(oip.encode_request(Call("m", {"x": texts})))
+    assert oip.is_quick(oip.encode_request(Call("m", {"x": texts[:5]})))
+
+
+def test_texts_have_a_limit_of_their_own() -> None:
+    """Each takes much more memory here than on its way."""
+    message = oip.encode_request(Call("m", {"x": np.array([b""] * 11, object)}))
+    with pytest.raises(ProtocolError, match="at most 10"):
+        oip.decode_request(message, Limits(texts=10))

@@ -286,6 +286,9 @@ def test_defect(start: Start, caplog: pytest.LogCaptureFixture) -> None:
 class OddForm:
     """Reads as the protocol does, and cannot write."""
 
+    def is_quick(self, message: Message) -> bool:
+        return oip.is_quick(message)
+
     def decode_request(self, message: Message, limits: Limits, signature: Signature | None) -> oip.InferRequest:
         return oip.decode_request(message, limits, signature)
 
