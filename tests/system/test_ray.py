@@ -33,6 +33,7 @@ from tests.onnx_store import write_store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import tritonclient.grpc as triton_grpc
     import tritonclient.http as triton
 
 AMPLE = 30.0
@@ -98,7 +99,8 @@ def proxy(nodes: Cluster) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def served(store: Path, nodes: Cluster, proxy: Proxy) -> Iterator[Endpoint]:
     """Two replicas, one a node, behind a face of ours."""
-    with endpoint(store, "--engine", "ray", "--ray-address", nodes.address, "--replicas", "2") as running:
+    options = ("--engine", "ray", "--ray-address", nodes.address, "--replicas", "2", "--grpc", "127.0.0.1:0")
+    with endpoint(store, *options) as running:
         yield running
     assert running.process.returncode == 0
 
@@ -152,6 +154,14 @@ def test_triton_s_client(served: Endpoint, binary: bool) -> None:
     assert client.infer("double", [tensor], model_version="2.0").get_response()["model_version"] == "2.0"
     assert client.is_model_ready("double")
     assert client.get_model_metadata("double")["versions"] == ["1.0", "2.0"]
+    client.close()
+
+
+def test_grpc(served: Endpoint) -> None:
+    """gRPC is a face as HTTP is."""
+    client = triton_grpc.InferenceServerClient(str(served.announced["grpc"]).rpartition("/")[2])
+    tensor = triton_grpc.InferInput("x", list(X.shape), "FP32").set_data_from_numpy(X)
+    assert np.array_equal(client.infer("double", [tensor]).as_numpy("y"), 2 * X)
     client.close()
 
 
