@@ -10,6 +10,7 @@ from edge_runtime.errors import InputError
 PACKAGES = {
     "grpc": "grpc",
     "opentelemetry": "trace",
+    "ray": "ray",
     **dict.fromkeys(
         ("h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"
     ),

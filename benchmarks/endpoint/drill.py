@@ -36,9 +36,9 @@ class Drilled(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def served(store: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(store: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """An endpoint's process and its URL."""
-    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", "127.0.0.1:0", "--json"]
+    command = [sys.executable, "-m", "cloud_bridge.cli", "serve", str(store), "--http", "127.0.0.1:0", "--json", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
         assert process.stdout is not None  # noqa: S101

@@ -11,8 +11,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # anybody can make it complain 
 import grpc
 
 from cloud_bridge.endpoint.access import Access
+from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.grpc_face import Face
-from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol.grpc import SERVICE
 from edge_runtime.errors import InputError
 
@@ -25,7 +25,7 @@ AT_ONCE = 256
 class Server:
     """The face at an address. To be made, started and stopped on one running loop."""
 
-    def __init__(self, service: Service, host: str, port: int, access: Access) -> None:
+    def __init__(self, service: Core, host: str, port: int, access: Access) -> None:
         self._face = Face(service, access.keys)
         options = (
             ("grpc.max_receive_message_length", service.limits.body),

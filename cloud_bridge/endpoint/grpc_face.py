@@ -15,9 +15,9 @@ import grpc
 from grpc import StatusCode
 
 from cloud_bridge.endpoint.access import Keys
+from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.jobs import Answer, defect
 from cloud_bridge.endpoint.room import BODY_SECONDS
-from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import grpc as form
 from cloud_bridge.protocol import grpc_metadata as say
 from cloud_bridge.protocol.failures import encode_error, reason
@@ -54,7 +54,7 @@ _STATUS = {
 class Face:
     """The methods, in front of a service."""
 
-    def __init__(self, service: Service, keys: Sequence[str]) -> None:
+    def __init__(self, service: Core, keys: Sequence[str]) -> None:
         self._service = service
         self._keys = Keys(keys) if keys else None
         self._reading: set[asyncio.Task[None]] = set()
@@ -108,7 +108,7 @@ class Face:
         model, version = _target(body)
         if model:
             await asyncio.to_thread(self._service.metadata, model, version)  # NOT_FOUND for what is not here
-        return say.encode_statistics(self._service.statistics.document(model or None, version))
+        return say.encode_statistics(await asyncio.to_thread(self._service.statistics.document, model or None, version))
 
     async def index(self, body: bytes) -> bytes:
         ready = say.decode_index(body)

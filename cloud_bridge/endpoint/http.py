@@ -16,11 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_bridge.endpoint import docs, openapi
+from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.guard import LEAVING
 from cloud_bridge.endpoint.jobs import Answer, Form
 from cloud_bridge.endpoint.metrics import CONTENT_TYPE
 from cloud_bridge.endpoint.room import BODY_SECONDS
-from cloud_bridge.endpoint.service import Service
 from cloud_bridge.protocol import oip, tensorflow
 from cloud_bridge.protocol.message import HEADERS, Message, upload_header
 from cloud_bridge.protocol.repository import check_order, decode_index
@@ -29,7 +29,7 @@ from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
 _PROBED = oip.encode_response(oip.InferResponse("", {}), oip.InferRequest({}))
 
 
-def app(service: Service) -> Starlette:
+def app(service: Core) -> Starlette:
     """The ASGI application in front of a service."""
     face = _Face(service)
     routes = [
@@ -64,7 +64,7 @@ def app(service: Service) -> Starlette:
 
 
 class _Face:
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Core) -> None:
         self._service = service
 
     async def server(self, request: Request) -> Response:
@@ -87,7 +87,7 @@ class _Face:
         model, version = request.path_params.get("model"), request.path_params.get("version")
         if model is not None:
             await run_in_threadpool(self._service.metadata, model, version)  # 404 for what is not here
-        return _json(self._service.statistics.document(model, version))
+        return _json(await run_in_threadpool(self._service.statistics.document, model, version))
 
     async def openapi(self, request: Request) -> Response:
         return _json(openapi.document())
@@ -97,7 +97,8 @@ class _Face:
         return _response(200, Message(docs.page(str(request.base_url).rstrip("/")).encode(), headers))
 
     async def metrics(self, request: Request) -> Response:
-        return _response(200, Message(self._service.metrics.text(), {"content-type": CONTENT_TYPE}))
+        text = await run_in_threadpool(self._service.metrics.text)
+        return _response(200, Message(text, {"content-type": CONTENT_TYPE}))
 
     async def index(self, request: Request) -> Response:
         async with self._body(request) as body:
@@ -146,7 +147,8 @@ class _Face:
     ) -> Response:  # fmt: skip
         future = self._service.submit(*_target(request), message, received=received, form=form)
         if not future.done():
-            leaving: set[Callable[[], object]] = request.scope[LEAVING]
+            # Where no server tells of those who leave (Ray Serve), this is cancelled instead, and the future by that.
+            leaving: set[Callable[[], object]] = request.scope.get(LEAVING, set())
             leaving.add(future.cancel)  # and with it the call, if its turn has not come
             try:
                 await asyncio.wrap_future(future)
@@ -170,7 +172,7 @@ class _Face:
             self._service.room.give(len(body))
 
 
-async def _read(request: Request, body: bytearray, service: Service) -> None:
+async def _read(request: Request, body: bytearray, service: Core) -> None:
     """Read the body to its end. RefusedError as soon as it is known to be past the limit, or too slow."""
     limit = service.limits.body
     too_large = RefusedError(f"the body is larger than {limit} bytes", status=413)

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.jobs import Answer
-from cloud_bridge.endpoint.service import Service
 from cloud_bridge.letter import MODEL_VERSION, STATUS, Incoming, Letter, Received, correlation_of, new_id, read, shorten
 from cloud_bridge.mqtt import Link
 from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, Message, remaining
@@ -44,7 +44,7 @@ class Worker:
     `close`. How many calls may be under way is the service's business: it answers 503 at once.
     """
 
-    def __init__(self, url: str, service: Service, *, pool: str = POOL) -> None:
+    def __init__(self, url: str, service: Core, *, pool: str = POOL) -> None:
         address = Address.parse(url)
         if address.thing is not None:
             raise InputError("a worker is no thing: leave ?thing= out of its URL")

@@ -9,10 +9,12 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.endpoint.access import Access
+from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.extra import required
 from cloud_bridge.malloc import keep_buffers
@@ -46,6 +48,7 @@ def serve(
     workers: int | None = None,
     waiting: int = 64,
     tune_malloc: bool = True,
+    core: Callable[[], contextlib.AbstractContextManager[Core]] | None = None,
 ) -> int:
     """Serve a store until SIGTERM or SIGINT, and return 0.
 
@@ -54,7 +57,8 @@ def serve(
     started this, {"http": "http://127.0.0.1:8000", "grpc": null, "mqtt": null, "models": ["text"]}. `preload` opens every
     active model before that. With `control` whoever may ask over HTTP or gRPC may also load and unload models. `access`
     says who may ask there; a broker has its own say. Spans of all calls go to the OpenTelemetry collector at `trace`.
-    Raises InputError for an address that cannot be used, or that would let strangers ask.
+    `core` opens what answers instead of a service in this process, which `control`, `trace`, `workers` and `waiting` are
+    for. Raises InputError for an address that cannot be used, or that would let strangers ask.
     """
     import uvloop
 
@@ -69,8 +73,8 @@ def serve(
         listener = None if http is None else stack.enter_context(listen(http))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         tracing = None if trace is None else stack.enter_context(_tracing(trace))
-        service = Service(Store(store), workers=workers, waiting=waiting, control=control, tracing=tracing)
-        stack.callback(service.close)
+        local = partial(_local, store, workers=workers, waiting=waiting, control=control, tracing=tracing)
+        service = stack.enter_context((core or local)())
         calls = None if grpc is None else runner.run(_listen_grpc(service, grpc, access))
         models = service.preload() if preload else ()
         where: dict[str, object] = {
@@ -89,6 +93,15 @@ def serve(
         http_server = None if listener is None else _server(service, access)
         runner.run(_serve(http_server, listener, calls, lambda: _announce(where, announce_json)))
     return 0
+
+
+@contextlib.contextmanager
+def _local(store: Path, **options: Any) -> Iterator[Core]:
+    service = Service(Store(store), **options)
+    try:
+        yield service
+    finally:
+        service.close()
 
 
 def listen(address: str) -> socket.socket:
@@ -131,7 +144,7 @@ def _url(listener: socket.socket, access: Access) -> str:
     return f"http{'s' if access.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _listen_grpc(service: Service, address: str, access: Access) -> Server:
+async def _listen_grpc(service: Core, address: str, access: Access) -> Server:
     from cloud_bridge.endpoint.grpc import Server  # here: serving HTTP alone needs no gRPC library
 
     return Server(service, *address_of(address), access)
@@ -156,7 +169,7 @@ async def _serve(
                 await calls.stop(GRACE)
 
 
-def _server(service: Service, access: Access) -> uvicorn.Server:
+def _server(service: Core, access: Access) -> uvicorn.Server:
     import uvicorn
 
     from cloud_bridge.endpoint.access import Keyed

@@ -92,6 +92,8 @@ class Service:
             raise InputError("a service needs at least 1 worker, 1 row, room for 1 model, and no less than 0 waiting calls")
         self.limits = limits
         self.control = control
+        self.at_once = workers
+        """Batches that run at once."""
         self._tracing = tracing
         self.room = Room(held)
         self._places = threading.BoundedSemaphore(workers + waiting)
@@ -128,8 +130,7 @@ class Service:
 
     def server(self) -> oip.ServerMetadata:
         """What this is, and which extensions of the protocol it speaks."""
-        repository = "model_repository" if self.control else "model_repository(index)"
-        return oip.ServerMetadata("edge-runtime", VERSION, (*EXTENSIONS, repository))
+        return told(control=self.control)
 
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
         """What a model takes and gives. Raises NotInstalledError."""
@@ -164,6 +165,10 @@ class Service:
         self._controlled()
         self._models.unload(model)
 
+    def backlog(self) -> float:
+        """Seconds until a call that came now would begin."""
+        return self._workers.backlog()
+
     def close(self) -> None:
         """Let the calls that run end, drop those that wait, and free the models."""
         self._workers.stop()
@@ -173,7 +178,7 @@ class Service:
 
     def _controlled(self) -> None:
         if not self.control:
-            raise RefusedError("models are not loaded and unloaded from outside here: serve with --control", status=403)
+            raise uncontrolled()
 
     def _try_later(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the only one that submit raises: this service has been closed
@@ -237,3 +242,14 @@ class Service:
             answer = answer_of(job, outcome, how, done.wait)
             self.metrics.stage(*which, "write", monotonic() - done.ended)
             job.call.future.set_result(answer)
+
+
+def told(*, control: bool) -> oip.ServerMetadata:
+    """What an endpoint says that it is."""
+    repository = "model_repository" if control else "model_repository(index)"
+    return oip.ServerMetadata("edge-runtime", VERSION, (*EXTENSIONS, repository))
+
+
+def uncontrolled() -> RefusedError:
+    """The answer to who would load or unload models where nobody may."""
+    return RefusedError("models are not loaded and unloaded from outside here: serve with --control", status=403)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -93,3 +94,31 @@ def _told(name: str, version: str, done: Done) -> dict[str, Any]:
             for rows, tally in sorted(done.batches.items())
         ],
     }
+
+
+def merged(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """One document of those of several endpoints that serve the same models: all counts and times added up."""
+    models: dict[tuple[str, str], dict[str, Any]] = {}
+    for document in documents:
+        for told in document["model_stats"]:
+            which = told["name"], told["version"]
+            models[which] = _sum(models[which], told) if which in models else told
+    known = {name for name, version in models if version}
+    return {"model_stats": [told for (name, version), told in sorted(models.items()) if version or name not in known]}
+
+
+def _sum(one: Any, other: Any, key: str = "") -> Any:
+    """Of two parts of such documents."""
+    if key in {"name", "version"}:
+        return one
+    if key == "last_inference":
+        return max(one, other)
+    if key == "batch_stats":
+        batches: dict[int, Any] = {}
+        for batch in (*one, *other):
+            size = batch["batch_size"]
+            batches[size] = {**_sum(batches[size], batch), "batch_size": size} if size in batches else batch
+        return [batches[size] for size in sorted(batches)]
+    if isinstance(one, dict):
+        return {name: _sum(one[name], other[name], name) for name in one}
+    return one + other

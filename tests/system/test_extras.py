@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "grpc,httpcore,h11,opentelemetry,paho,prometheus_client,starlette,uvicorn,uvloop"
+VENDORS = "grpc,httpcore,h11,opentelemetry,paho,prometheus_client,ray,starlette,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,13 @@ def test_without_the_bridge_s_libraries_serving_names_the_extra(store: Path) -> 
     status, printed = without("opentelemetry", "cloud_bridge.cli", "serve", store, "--http", ":0", "--trace", "http://x:1")
     assert status == 2
     assert "pip install 'edge-runtime[trace]'" in printed
+
+
+def test_without_ray_serving_on_it_names_the_extra(store: Path) -> None:
+    """Which is one of its own: an endpoint in one process does without."""
+    status, printed = without("ray", "cloud_bridge.cli", "serve", store, "--http", ":0", "--engine", "ray")
+    assert status == 2
+    assert "pip install 'edge-runtime[ray]'" in printed
 
 
 def test_without_grpc_only_serving_over_it_needs_it(store: Path) -> None:
