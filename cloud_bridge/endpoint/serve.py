@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud_bridge.endpoint.access import Access
+from cloud_bridge.endpoint.mqtt import Worker
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.malloc import keep_buffers
 from edge_runtime.bundles.store import Store
@@ -65,8 +66,6 @@ def serve(
             "models": models,
         }
         if mqtt is not None:
-            from cloud_bridge.endpoint.mqtt import Worker  # here: serving HTTP alone needs no MQTT library
-
             worker = Worker(mqtt, service)
             stack.callback(worker.close)
             worker.start()
