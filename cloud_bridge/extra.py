@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from edge_runtime.errors import InputError
 
-PACKAGES = frozenset({"h11", "httpcore", "httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"})
+PACKAGES = frozenset({"httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"})
 
 
 @contextmanager

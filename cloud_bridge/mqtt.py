@@ -10,8 +10,10 @@ The protocol itself is `protocol/packets.py`, what waits to be sent the outbox, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
+import socket
 import ssl
 import threading
 import time
@@ -38,6 +40,7 @@ HANDSHAKE = 10.0
 
 _KEEPALIVE = 20  # seconds; a broker that says nothing for so long is lost. rumqttd refuses 0
 _FAREWELL = 2.0  # seconds in which what is still to be said may leave
+_UNACKNOWLEDGED = 2_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
 _RECEIVES = 64  # before the thread looks after other things
 
 _log = logging.getLogger(__name__)
@@ -118,7 +121,7 @@ class Link:
         """Connect and serve, again and again."""
         assert self._waker is not None  # noqa: S101 - `open` made it
         while not self._closed.is_set():
-            stream = Stream(self._waker, self._closed)
+            stream = Stream(_tune, self._waker)
             try:
                 self._connect(stream)
                 self._serve(stream)
@@ -139,9 +142,9 @@ class Link:
     def _connect(self, stream: Stream) -> None:
         until = time.monotonic() + CONNECT
         try:
-            stream.connect(self.address.host, self.address.port, until)
+            stream.connect(self.address.host, self.address.port, lambda: self._left(until))
             if self._tls is not None:
-                stream.secure(self._tls, self.address.host, until)
+                stream.secure(self._tls, self.address.host, lambda: self._left(until))
         except OSError as error:
             raise UnreachableError(f"cannot connect: {error}") from error
 
@@ -168,6 +171,8 @@ class Link:
             count = stream.receive(reader.buffer())
             if count is None:
                 return
+            if not count:
+                raise UnreachableError("the broker hung up")
             session.moved(time.monotonic())
             yield from reader.received(count)
 
@@ -197,7 +202,13 @@ class Link:
             stream.wait(left, write=True)
             self._outbox.advance()
         if not self._outbox.leaving:
-            stream.finish(until - time.monotonic())
+            with contextlib.suppress(OSError):
+                stream.finish(lambda: _left(until))
+
+    def _left(self, until: float) -> float:
+        if self._closed.is_set():
+            raise InterruptedError("closed")
+        return _left(until)
 
     def _lose(self, why: str) -> None:
         if self._closed.is_set():
@@ -216,6 +227,18 @@ class Link:
         first, longest = RECONNECT
         self._tries += 1
         return random.uniform(0.0, min(longest, first * 2.0 ** min(self._tries - 1, 32)))  # noqa: S311 - no secret
+
+
+def _left(until: float) -> float:
+    """Seconds that are left; TimeoutError when none are."""
+    if (left := until - time.monotonic()) <= 0.0:
+        raise TimeoutError("no answer in time")
+    return left
+
+
+def _tune(sock: socket.socket) -> None:
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
 
 
 def _trust(address: Address) -> ssl.SSLContext:

@@ -1,6 +1,6 @@
-"""A TCP connection, plain or TLS, that waits in one place only, where it can be woken.
+"""A TCP connection, plain or TLS, that never blocks but where it is told to wait, and there it can be woken.
 
-One thread owns it: it opens, waits and reads. Any thread may write what the kernel takes at once, and wake the owner.
+One thread owns it: it connects, waits and reads. Any thread may write what the kernel takes at once.
 """
 
 from __future__ import annotations
@@ -13,116 +13,140 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
+from typing import Any, TypeAlias
 
-_UNACKNOWLEDGED = 2_000  # ms that sent bytes may stay unacknowledged before the kernel calls the connection lost
-_AT_ONCE = 16  # pieces that one call of the kernel is given
+Left: TypeAlias = Callable[[], float]
+"""Seconds that something may still take; raises when there are none. They may become fewer while they are waited for."""
+
+_SLICE = 1.0
+"""Seconds after which it is asked again how many are left."""
+
+_AT_ONCE = 32
+"""Pieces that one call of the kernel is given."""
 
 
 class Waker:
-    """Wakes a thread that waits on a stream, from any thread."""
+    """Wakes the thread that waits on a stream, from any thread."""
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
-        for each in (self._near, self._far):
-            each.setblocking(False)
+        self._near.setblocking(False)
+        self._far.setblocking(False)
 
     def wake(self) -> None:
-        """End the wait that goes on, or the next one."""
-        with contextlib.suppress(OSError):  # full, and so awake; or closed
+        """End the wait that goes on, or else the next one."""
+        with contextlib.suppress(OSError):  # full, and so it is awake; or closed
             self._far.send(b"\0")
+
+    def calm(self) -> None:
+        """It is awake: the next wait is another."""
+        with contextlib.suppress(BlockingIOError):
+            self._near.recv(4096)
+
+    def fileno(self) -> int:
+        return self._near.fileno()
 
     def close(self) -> None:
         """Free its files."""
         self._near.close()
         self._far.close()
 
-    def fileno(self) -> int:
-        return self._near.fileno()
-
-    def calm(self) -> None:
-        """The wait has ended: the next one is another."""
-        with contextlib.suppress(BlockingIOError):
-            self._near.recv(4096)
-
 
 class Stream:
-    """A connection, once it was opened by `connect`, and maybe `secure`: both until an instant of time.monotonic(), and as
-    long as it is not `given_up`.
+    """A connection, from `connect` to `close`. Each socket that is tried on the way is first given to `adopt`.
 
-    Every error is an OSError: ssl.SSLError, TimeoutError, ConnectionError at the end of what the other end says.
+    Its own errors are OSError, an ssl.SSLError among them.
     """
 
-    def __init__(self, waker: Waker, given_up: threading.Event) -> None:
-        self._waker, self._given_up = waker, given_up
-        self._owner = threading.get_ident()
+    def __init__(self, adopt: Callable[[socket.socket], object], waker: Waker | None = None) -> None:
         self.socket: socket.socket | None = None
+        self._adopt, self._waker = adopt, waker
+        self._owner = threading.get_ident()
         self._turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         self._poll = select.poll()
-        self._poll.register(waker, select.POLLIN)
         self._asked = 0
+        if waker is not None:
+            self._poll.register(waker, select.POLLIN)
 
-    def connect(self, host: str, port: int, until: float) -> None:
+    def connect(self, host: str, port: int, left: Left) -> None:
         """Connect to one of the host's addresses: the time is shared among those that are still to be tried."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for number, (family, kind, protocol, _, address) in enumerate(found):
-            sock = socket.socket(family, kind, protocol)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise OSError(f"{host} is not a host that is known here: {error}") from error
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
             try:
-                self._adopt(sock)
-                now = time.monotonic()
-                self._reach(sock, address, now + (until - now) / (len(found) - number))
+                self._take(socket.socket(family, kind, protocol))
+                until = time.monotonic() + left() / (len(found) - tried)
+                self._reach(address, partial(_until, until, left))
             except OSError:
                 self.close()
-                if number + 1 == len(found) or self._given_up.is_set():
+                if tried + 1 == len(found):
                     raise
+                left()  # nobody may wait for the others any more
             else:
                 return
 
-    def secure(self, context: ssl.SSLContext, host: str, until: float) -> None:
+    def secure(self, context: ssl.SSLContext, host: str, left: Left) -> None:
         """Agree on TLS with this host."""
-        assert self.socket is not None  # noqa: S101 - it is connected
-        plain, self.socket = self.socket, None
+        plain = self._open
         self._poll.unregister(plain)
+        self.socket = None
         secure = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         self._turn = threading.Lock()  # OpenSSL takes one thread at a time
-        self._adopt(secure)
+        self._take(secure)
         while True:
             try:
                 return secure.do_handshake()
             except ssl.SSLWantReadError:
-                self._wait_until(select.POLLIN, until)
+                self.wait_for(left, write=False)
             except ssl.SSLWantWriteError:
-                self._wait_until(select.POLLOUT, until)
+                self.wait_for(left, write=True)
 
-    def wait(self, seconds: float, *, write: bool) -> None:
-        """Until there is something to read, or, with `write`, room to write; until woken, or for so many seconds."""
-        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
-            return
-        self._wait(select.POLLIN | (select.POLLOUT if write else 0), seconds)
+    def wait(self, seconds: float, *, write: bool, read: bool = True) -> bool:
+        """Until there is something to read, or with `write` room to write, or woken, or for so many seconds; whether one
+        of the first two."""
+        sock = self._open
+        if read and isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        events = (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        if events != self._asked:
+            self._poll.modify(sock, events)
+            self._asked = events
+        come = False
+        for file, _ in self._poll.poll(max(0.0, seconds) * 1e3):
+            if self._waker is not None and file == self._waker.fileno():
+                self._waker.calm()
+            else:
+                come = True
+        return come
+
+    def wait_for(self, left: Left, *, write: bool) -> None:
+        """Until there is room to write, or else something to read."""
+        while not self.wait(min(left(), _SLICE), write=write, read=not write):
+            pass
 
     def receive(self, buffer: memoryview) -> int | None:
-        """How many bytes have come into the buffer; None when there are none, ConnectionError at the end of all."""
-        assert self.socket is not None  # noqa: S101 - it is connected
+        """How many bytes have come into the buffer: 0 at the end of all, None as long as there are none."""
         try:
             with self._turn:
-                count = self.socket.recv_into(buffer)
+                return self._open.recv_into(buffer)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
-        if not count:
-            raise ConnectionError("the other end hung up")
-        return count
 
     def send(self, pieces: deque[memoryview]) -> int:
         """Write as much as the kernel takes and drop it from the pieces; how many bytes. From any thread, one at a time."""
-        assert self.socket is not None  # noqa: S101 - it is connected
-        total = 0
+        sock, total = self._open, 0
         while pieces:
             try:
                 with self._turn:
-                    if isinstance(self.socket, ssl.SSLSocket):
-                        count = self.socket.send(pieces[0])
+                    if isinstance(sock, ssl.SSLSocket):
+                        count = sock.send(pieces[0])
                     else:
-                        count = self.socket.sendmsg(list(islice(pieces, _AT_ONCE)))
+                        count = sock.sendmsg(list(islice(pieces, _AT_ONCE)))
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 break
             total += count
@@ -132,65 +156,51 @@ class Stream:
                 pieces[0] = pieces[0][count:]
         return total
 
-    def finish(self, seconds: float) -> None:
-        """All was written: let the other end read it, and hang up, for so many seconds. What it says is dropped."""
-        assert self.socket is not None  # noqa: S101 - it is connected
-        until = time.monotonic() + seconds
+    def finish(self, left: Left) -> None:
+        """All was written: let the other end read it and hang up. What it still says is dropped."""
         scrap = memoryview(bytearray(4096))
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self.socket, socket.SHUT_WR)  # SSLSocket's own would drop its TLS state
-            while (left := until - time.monotonic()) > 0:
-                while self.receive(scrap) is not None:
-                    pass
-                self.wait(left, write=False)
+        socket.socket.shutdown(self._open, socket.SHUT_WR)  # SSLSocket's own would drop its TLS state
+        while (count := self.receive(scrap)) != 0:
+            if count is None:
+                self.wait_for(left, write=False)
 
     def wake(self) -> None:
         """End the owner's wait, unless it is the owner who says so."""
-        if threading.get_ident() != self._owner:
+        if self._waker is not None and threading.get_ident() != self._owner:
             self._waker.wake()
 
     def close(self) -> None:
         """Hang up. Safe to repeat."""
         if self.socket is not None:
-            with contextlib.suppress(KeyError):  # it was not registered yet
-                self._poll.unregister(self.socket)
+            self._poll.unregister(self.socket)
             self.socket.close()
             self.socket = None
 
-    def _adopt(self, sock: socket.socket) -> None:
+    @property
+    def _open(self) -> socket.socket:
+        assert self.socket is not None  # noqa: S101 - who uses it has connected it
+        return self.socket
+
+    def _take(self, sock: socket.socket) -> None:
         self.socket = sock
-        sock.setblocking(False)
         self._asked = 0
         self._poll.register(sock, 0)
+        sock.setblocking(False)
+        self._adopt(sock)
 
-    def _reach(self, sock: socket.socket, address: object, until: float) -> None:
+    def _reach(self, address: Any, left: Left) -> None:
+        sock = self._open
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
         with contextlib.suppress(BlockingIOError):
-            sock.connect(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
-            return
-        self._wait_until(select.POLLOUT, until)
+            sock.connect(address)
+        self.wait_for(left, write=True)
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, os.strerror(error))
 
-    def _wait_until(self, events: int, until: float) -> None:
-        while not self._wait(events, until - time.monotonic()):
-            if self._given_up.is_set():
-                raise InterruptedError("given up")
-            if time.monotonic() >= until:
-                raise TimeoutError("timed out")
 
-    def _wait(self, events: int, seconds: float) -> bool:
-        """Whether one of the events has come to the socket."""
-        assert self.socket is not None  # noqa: S101 - it is there from the first try to connect on
-        if events != self._asked:
-            self._poll.modify(self.socket, events)
-            self._asked = events
-        come = False
-        for file, _ in self._poll.poll(max(0.0, seconds) * 1e3):
-            if file == self._waker.fileno():
-                self._waker.calm()
-            else:
-                come = True
-        return come
+def _until(until: float, left: Left) -> float:
+    """What is left of one address's share of the time."""
+    seconds = min(left(), until - time.monotonic())
+    if seconds <= 0.0:
+        raise TimeoutError("no connection was accepted in time")
+    return seconds

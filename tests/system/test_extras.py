@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "httpcore,h11,prometheus_client,starlette,uvicorn,uvloop"
+VENDORS = "httptools,prometheus_client,starlette,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
