@@ -142,30 +142,32 @@ class _Face:
         return _response(given.status, given.message, came)
 
     @asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytearray]:
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
         """The whole body, which has its place among all requests while it is used."""
-        body = bytearray()
+        parts: list[bytes] = []
         try:
-            await _read(request, body, self._service)
-            yield body
+            await _read(request, parts, self._service)
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
         finally:
-            self._service.room.give(len(body))
+            self._service.room.give(sum(map(len, parts)))
 
 
-async def _read(request: Request, body: bytearray, service: Service) -> None:
+async def _read(request: Request, parts: list[bytes], service: Service) -> None:
     """Read the body to its end. RefusedError as soon as it is known to be past the limit, or too slow."""
     limit = service.limits.body
     too_large = RefusedError(f"the body is larger than {limit} bytes", status=413)
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large
+    size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                if len(body) + len(chunk) > limit:
+                size += len(chunk)
+                if size > limit:
                     raise too_large
                 service.room.take(len(chunk))
-                body += chunk
+                parts.append(chunk)
     except TimeoutError as error:
         raise RefusedError(f"the body did not arrive within {BODY_SECONDS:.0f} s", status=408) from error
     except ClientDisconnect as error:

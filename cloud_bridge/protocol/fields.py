@@ -6,7 +6,7 @@ What is malformed raises ProtocolError, what cannot be written InputError.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,19 +25,14 @@ _SUBSCRIPTION = 11
 _LONGEST = 0xFFFF
 
 
-class _Kind(Enum):
-    BYTE, SHORT, LONG, NUMBER, TEXT, BINARY, PAIR = range(7)
-
-
+_NUMBER, _TEXT, _BINARY = -1, -2, -3
 _KINDS = {
-    1: _Kind.BYTE, EXPIRY: _Kind.LONG, CONTENT_TYPE: _Kind.TEXT, RESPONSE_TOPIC: _Kind.TEXT, CORRELATION: _Kind.BINARY,
-    _SUBSCRIPTION: _Kind.NUMBER, 17: _Kind.LONG, 18: _Kind.TEXT, KEEPALIVE: _Kind.SHORT, 21: _Kind.TEXT,
-    22: _Kind.BINARY, 26: _Kind.TEXT, 28: _Kind.TEXT, 31: _Kind.TEXT, 33: _Kind.SHORT, 34: _Kind.SHORT, 36: _Kind.BYTE,
-    37: _Kind.BYTE, USER: _Kind.PAIR, LARGEST_PACKET: _Kind.LONG, 40: _Kind.BYTE, 41: _Kind.BYTE, SHARES: _Kind.BYTE,
+    1: 1, EXPIRY: 4, CONTENT_TYPE: _TEXT, RESPONSE_TOPIC: _TEXT, CORRELATION: _BINARY, _SUBSCRIPTION: _NUMBER, 17: 4,
+    18: _TEXT, KEEPALIVE: 2, 21: _TEXT, 22: _BINARY, 26: _TEXT, 28: _TEXT, 31: _TEXT, 33: 2, 34: 2, 36: 1, 37: 1,
+    LARGEST_PACKET: 4, 40: 1, 41: 1, SHARES: 1,
 }  # fmt: skip
-"""How each property that a broker may send is written."""
-
-_SIZES = {_Kind.BYTE: 1, _Kind.SHORT: 2, _Kind.LONG: 4}
+"""How each property that a broker may send is written, but for USER (a text and another): a number of so many bytes, or
+one of these three ways."""
 
 
 class About(msgspec.Struct, frozen=True):
@@ -71,20 +66,13 @@ def read_properties(data: bytes, at: int) -> tuple[dict[int, Any], int]:
         raise ProtocolError("MQTT: a packet ends in its properties")
     where, end = length[1], sum(length)
     told: dict[int, Any] = {USER: []}
-    while where < end:
-        number = data[where]
-        kind = _KINDS.get(number)
-        if kind is None:
-            raise ProtocolError(f"MQTT: property {number} is none that a broker sends")
-        value, where = _value(kind, data, where + 1)
-        if where > end:
-            raise ProtocolError(f"MQTT: property {number} is longer than all properties")
-        if number == USER:
-            told[USER].append(value)
-        elif number in told and number != _SUBSCRIPTION:
-            raise ProtocolError(f"MQTT: property {number} is given twice")
-        else:
-            told[number] = value
+    try:
+        while where < end:
+            where = _read_property(data, where, told)
+    except IndexError as error:
+        raise ProtocolError("MQTT: a packet ends in a property") from error
+    if where > end:
+        raise ProtocolError("MQTT: a property is longer than all properties")
     return told, end
 
 
@@ -106,24 +94,32 @@ def read_text(data: bytes) -> str:
     return text
 
 
-def _value(kind: _Kind, data: bytes, at: int) -> tuple[Any, int]:
-    """One property's value, and where it ends: maybe past the end of the data."""
-    if kind in _SIZES:
-        end = at + _SIZES[kind]
-        return int.from_bytes(data[at:end], "big"), end
-    if kind is _Kind.NUMBER:
-        return read_number(data, at) or (0, len(data) + 1)
-    value, end = _string(data, at)
-    if kind is _Kind.PAIR:
-        second, end = _string(data, end)
-        return (read_text(value), read_text(second)), end
-    return (read_text(value) if kind is _Kind.TEXT else value), end
-
-
-def _string(data: bytes, at: int) -> tuple[bytes, int]:
-    start = at + 2
-    end = start + int.from_bytes(data[at:start], "big")
-    return data[start:end], end
+def _read_property(data: bytes, at: int, told: dict[int, Any]) -> int:
+    """Add one property to those that were told; where it ends, or would end. IndexError past the data."""
+    number = data[at]
+    if number == USER:  # most are
+        middle = at + 3 + (data[at + 1] << 8 | data[at + 2])
+        end = middle + 2 + (data[middle] << 8 | data[middle + 1])
+        told[USER].append((read_text(data[at + 3 : middle]), read_text(data[middle + 2 : end])))
+        return end
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise ProtocolError(f"MQTT: property {number} is none that a broker sends")
+    value: Any
+    if kind > 0:
+        end = at + 1 + kind
+        value = int.from_bytes(data[at + 1 : end], "big")
+    elif kind == _NUMBER:
+        value, end = read_number(data, at + 1) or (0, len(data) + 1)
+    else:
+        end = at + 3 + (data[at + 1] << 8 | data[at + 2])
+        value = data[at + 3 : end]
+        if kind == _TEXT:
+            value = read_text(value)
+    if number in told and number != _SUBSCRIPTION:
+        raise ProtocolError(f"MQTT: property {number} is given twice")
+    told[number] = value
+    return end
 
 
 def number(value: int) -> bytes:
@@ -136,6 +132,12 @@ def number(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+@lru_cache(64)
+def _name(value: str) -> bytes:
+    """A user property up to its value: there are few names."""
+    return bytes((USER,)) + text(value)
 
 
 def text(value: str) -> bytes:
@@ -164,6 +166,7 @@ def properties(about: About) -> bytes:
         parts.append(bytes((RESPONSE_TOPIC,)) + text(about.response_topic))
     if about.correlation is not None:
         parts.append(bytes((CORRELATION,)) + binary(about.correlation))
-    parts += [bytes((USER,)) + text(name) + text(value) for name, value in about.user]
+    for name, value in about.user:
+        parts += (_name(name), text(value))
     body = b"".join(parts)
     return number(len(body)) + body
