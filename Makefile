@@ -28,6 +28,7 @@ bench: setup store mosquitto ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.gate --json reports/gate.json
 	$(BIN)/python -m benchmarks.routing --json reports/routing.json --html reports/routing.html
 	$(BIN)/python -m benchmarks.endpoint --json reports/endpoint.json
+	$(BIN)/python -m benchmarks.wire --json reports/wire.json
 	$(BIN)/python -m benchmarks.link --json reports/link.json --html reports/link.html
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards

@@ -56,7 +56,7 @@ class Letter(msgspec.Struct, eq=False):
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return len(self.message.body)
+        return self.message.size
 
 
 class Received(msgspec.Struct, frozen=True):

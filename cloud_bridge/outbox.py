@@ -186,5 +186,4 @@ class Outbox:
         before = None if self._stream is None else read_kernel(self._stream.socket)
         letter.handed = Handed(self._connection, self._handed, before)
         self._leaving.append(memoryview(head))
-        if letter.size:
-            self._leaving.append(memoryview(letter.message.body))
+        self._leaving += (memoryview(part) for part in letter.message.parts if len(part))

@@ -1,51 +1,65 @@
-"""The bare wire: http.client to an app that echoes, and a pair of sockets that speak as little MQTT 5 as a broker takes.
+"""The bare wire: http.client to a uvicorn app that echoes, and two sockets that speak as little MQTT 5 as a broker takes.
 
-As a program it is the other end, in a process of its own: `python -m benchmarks.wire.floor http`, which says its port on
-standard output, or `python -m benchmarks.wire.floor mqtt HOST PORT`, which says a line when it hears.
+As a program it is one end, in a process of its own:
+
+    python -m benchmarks.wire.floor echo-http                     says its port
+    python -m benchmarks.wire.floor echo-mqtt HOST PORT TOPIC     says that it hears
+    python -m benchmarks.wire.floor ask-http HOST PORT            takes an `Order` a line, says the `Turn` that came of it
+    python -m benchmarks.wire.floor ask-mqtt HOST PORT TOPIC      the same
+
+With `KEEP_BUFFERS=1` in its environment it keeps its big buffers, as our own ends do (`cloud_bridge.malloc`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
-from collections.abc import Mapping
 from http.client import HTTPConnection
 from typing import Any
 
-from cloud_bridge.malloc import keep_buffers
+import msgspec
 
-ASKED, ANSWERED = b"floor/asked", b"floor/answered"
+from cloud_bridge.malloc import keep_buffers
+from edge_runtime.bench.measure import timed
+
 _CHUNK = 1 << 16
+
+
+class Order(msgspec.Struct, frozen=True):
+    """Round trips of a body: so many, or for so many seconds, or both."""
+
+    size: int
+    runs: int
+    seconds: float
+    both: bool
 
 
 class HttpFloor:
     """One connection of the standard library's."""
 
-    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port)
-        self._headers = dict(headers)
+    def __init__(self, host: str, port: int) -> None:
+        self._connection = HTTPConnection(host, port)
 
     def trip(self, body: bytes) -> bytes:
         """There and back."""
-        self._connection.request("POST", "/", body, self._headers)
+        self._connection.request("POST", "/", body, {"content-type": "application/octet-stream"})
         return self._connection.getresponse().read()
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class MqttFloor:
     """One socket, subscribed to one topic, and that publishes to another."""
 
-    def __init__(self, host: str, port: int, hears: bytes, says: bytes) -> None:
+    def __init__(self, host: str, port: int, hears: str, says: str) -> None:
         self._socket = socket.create_connection((host, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
-        self._topic = len(says).to_bytes(2, "big") + says + b"\0"
-        self._socket.sendall(b"\x10\x10\0\4MQTT\5\2\0\0\0\0\3" + hears[-3:])  # clean start, no keepalive, no properties
+        self._topic = _text(says) + b"\0"  # no properties
+        hello = b"\0\4MQTT\5\2\0\0\0" + _text(says)  # a clean start, no keepalive, no properties, a name
+        self._socket.sendall(b"\x10" + _length(len(hello)) + hello)
         self._packet()
-        subscription = b"\0\1\0" + len(hears).to_bytes(2, "big") + hears + b"\0"
+        subscription = b"\0\1\0" + _text(hears) + b"\0"
         self._socket.sendall(b"\x82" + _length(len(subscription)) + subscription)
         self._packet()
 
@@ -65,9 +79,6 @@ class MqttFloor:
         """The body of the next PUBLISH, without properties beside it."""
         packet = self._packet()
         return packet[2 + int.from_bytes(packet[:2], "big") + 1 :]
-
-    def close(self) -> None:
-        self._socket.close()
 
     def _packet(self) -> memoryview:
         """The next packet after its head, received where it stays."""
@@ -101,6 +112,10 @@ def _head(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def _text(text: str) -> bytes:
+    return len(text).to_bytes(2, "big") + text.encode()
+
+
 def _length(size: int) -> bytes:
     out = bytearray()
     while size > 0x7F:
@@ -130,18 +145,33 @@ async def _serve() -> None:
         await uvicorn.Server(config).serve([listener])
 
 
+def _ask(floor: HttpFloor | MqttFloor) -> None:
+    for line in sys.stdin.buffer:
+        order = msgspec.json.decode(line, type=Order)
+        body = os.urandom(order.size)
+        turn = timed(lambda: floor.trip(body), order.runs, order.seconds, both=order.both)  # noqa: B023 - called at once
+        sys.stdout.buffer.write(msgspec.json.encode(turn) + b"\n")
+        sys.stdout.buffer.flush()
+
+
 def main() -> None:
-    keep_buffers()  # as our own ends do
-    if sys.argv[1] == "http":
+    if os.environ.get("KEEP_BUFFERS"):
+        keep_buffers()
+    what, *where = sys.argv[1:]
+    if what == "echo-http":
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve())
-        return
-    end = MqttFloor(sys.argv[2], int(sys.argv[3]), ASKED, ANSWERED)
-    print("hears", flush=True)
-    while True:
-        end.say(end.hear())
+    elif what == "ask-http":
+        _ask(HttpFloor(where[0], int(where[1])))
+    elif what == "ask-mqtt":
+        _ask(MqttFloor(where[0], int(where[1]), f"{where[2]}/answered", f"{where[2]}/asked"))
+    else:
+        end = MqttFloor(where[0], int(where[1]), f"{where[2]}/asked", f"{where[2]}/answered")
+        print("hears", flush=True)
+        while True:
+            end.say(end.hear())
 
 
 if __name__ == "__main__":

@@ -41,10 +41,10 @@ class Connection:
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
         if method != "GET":
-            lines += "transfer-encoding: chunked\r\n" if chunked else f"content-length: {len(message.body)}\r\n"
+            lines += "transfer-encoding: chunked\r\n" if chunked else f"content-length: {message.size}\r\n"
         head = f"{method} {target} HTTP/1.1\r\n{self._head}{lines}\r\n".encode()
         try:
-            return self._exchange(transfer, head, None if method == "GET" else message.body, limit, chunked)
+            return self._exchange(transfer, head, () if method == "GET" else message.parts, limit, chunked)
         except RemoteError as error:
             raise type(error)(f"{self._where}: {error}") from error
         finally:
@@ -54,7 +54,7 @@ class Connection:
         self._link.close()
 
     def _exchange(
-        self, transfer: Transfer, head: bytes, body: Buffer | None, limit: int, chunked: bool
+        self, transfer: Transfer, head: bytes, parts: Sequence[Buffer], limit: int, chunked: bool
     ) -> tuple[int, Message]:
         if transfer.over:
             raise LateError("the deadline has passed")
@@ -64,23 +64,23 @@ class Connection:
             self._link.connect()
         try:
             try:
-                return self._round_trip(transfer, head, body, limit, chunked)
+                return self._round_trip(transfer, head, parts, limit, chunked)
             except UnreachableError:
                 # A server may close an idle connection just when the next request is on its way to it.
                 if not reused or transfer.heard or transfer.over:
                     raise
             self._link.connect()
-            return self._round_trip(transfer, head, body, limit, chunked)
+            return self._round_trip(transfer, head, parts, limit, chunked)
         except RemoteError:
             self._link.close()
             raise
 
     def _round_trip(
-        self, transfer: Transfer, head: bytes, body: Buffer | None, limit: int, chunked: bool
+        self, transfer: Transfer, head: bytes, parts: Sequence[Buffer], limit: int, chunked: bool
     ) -> tuple[int, Message]:
         broken: UnreachableError | None = None
         try:
-            self._say(transfer, head, body, chunked)
+            self._say(transfer, head, parts, chunked)
         except UnreachableError as error:  # a server may answer and hang up before it has read all
             broken = error
         answer = Answer(self._scrap, lambda: min(limit, _UNWANTED) if transfer.over else limit)
@@ -93,29 +93,27 @@ class Connection:
             self._link.close()
         return answer.status, answer.message
 
-    def _say(self, transfer: Transfer, head: bytes, body: Buffer | None, chunked: bool) -> None:
-        if body is None:
+    def _say(self, transfer: Transfer, head: bytes, parts: Sequence[Buffer], chunked: bool) -> None:
+        if not parts:
             self._send(deque([memoryview(head)]))
         elif chunked:
-            self._say_chunks(transfer, head, memoryview(body))
+            self._say_chunks(transfer, head, parts)
         elif transfer.pin():
-            self._send(deque([memoryview(head), *_cut(memoryview(body), PIECE * _BATCH)]))
+            self._send(deque([memoryview(head), *_cut(parts, PIECE * _BATCH)]))
             transfer.unpin()
         else:
             raise LateError("the deadline has passed")
 
-    def _say_chunks(self, transfer: Transfer, head: bytes, body: memoryview) -> None:
+    def _say_chunks(self, transfer: Transfer, head: bytes, parts: Sequence[Buffer]) -> None:
         """Until the transfer is over."""
-        pieces, line, at = deque[memoryview](), head, 0
-        while at < len(body) and not transfer.over:
-            batch = body[at : at + PIECE * _BATCH]
-            for piece in _cut(batch, PIECE):
-                line += b"%x\r\n" % len(piece)
-                pieces += self._chunk(line, piece)
-                line = b"\r\n"
-            at += len(batch)
-            if at < len(body):
+        pieces, line = deque[memoryview](), head
+        for number, piece in enumerate(_cut(parts, PIECE)):
+            if number and number % _BATCH == 0:
                 self._send(pieces, transfer)
+                if transfer.over:
+                    break
+            pieces += self._chunk(line + b"%x\r\n" % len(piece), piece)
+            line = b"\r\n"
         self._send(pieces, transfer, memoryview(line + b"0\r\n\r\n"))
 
     def _chunk(self, line: bytes, piece: memoryview) -> Sequence[memoryview]:
@@ -127,9 +125,9 @@ class Connection:
         if end is not None:
             pieces.append(end)
         while pieces:
-            self._link.send(pieces)
             if transfer is not None and transfer.over:
                 _shorten(pieces, 1 if self._tls else 2, ended=end is not None)
+            self._link.send(pieces)
 
 
 def _shorten(pieces: deque[memoryview], parts: int, *, ended: bool) -> None:
@@ -142,6 +140,9 @@ def _shorten(pieces: deque[memoryview], parts: int, *, ended: bool) -> None:
         pieces.append(end)
 
 
-def _cut(body: memoryview, size: int) -> Iterator[memoryview]:
-    for at in range(0, len(body), size):
-        yield body[at : at + size]
+def _cut(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:
+    """In pieces of at most this size."""
+    for part in parts:
+        view = memoryview(part)
+        for at in range(0, len(view), size):
+            yield view[at : at + size]

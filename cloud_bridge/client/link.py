@@ -56,14 +56,14 @@ class Link:
             raise
 
     def send(self, pieces: deque[memoryview]) -> None:
-        """As many bytes as can leave without waiting, after waiting until some can."""
+        """As many bytes as can leave at once, and then wait until more can."""
         stream = self._connected()
         try:
-            while not (count := stream.send(pieces)):
+            self._transfer.sent += stream.send(pieces)
+            if pieces:
                 stream.wait_for(self._left, write=True)
         except OSError as error:
             raise UnreachableError(str(error)) from error
-        self._transfer.sent += count
 
     def receive(self, buffer: memoryview) -> int:
         """How many bytes came into the buffer; 0 at the end of all."""

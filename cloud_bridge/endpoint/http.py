@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from cloud_bridge.endpoint import openapi
 from cloud_bridge.endpoint.guard import LEAVING
@@ -27,13 +28,19 @@ from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
 BODY_SECONDS = 60.0
 """A body that is not complete after this is given up (408)."""
 
+MODEL = ("/{model}", "/{model}/versions/{version}")
+"""Where a model is, below its protocol's root."""
+
+_RAW_HEADERS = {name.encode(): name for name in HEADERS}
+
 _PROBED = oip.encode_response(oip.InferResponse("", {}), oip.InferRequest({}))
 
 
 def app(service: Service) -> Starlette:
     """The ASGI application in front of a service."""
     face = _Face(service)
-    routes = [
+    routes = [Route(f"/v2/models{model}/infer", face.infer, methods=["POST"]) for model in MODEL]  # sought in this order
+    routes += [
         Route("/v2", face.server),
         Route("/v2/health/live", face.alive),
         Route("/v2/health/ready", face.alive),
@@ -43,7 +50,7 @@ def app(service: Service) -> Starlette:
         Route("/openapi.json", face.openapi),
         Route("/v2/repository/index", face.index, methods=["POST"]),
     ]
-    for model in ("/{model}", "/{model}/versions/{version}"):
+    for model in MODEL:
         routes += [
             Route(f"/v1/models{model}:predict", face.predict, methods=["POST"]),
             Route(f"/v1/models{model}", face.status),
@@ -53,7 +60,6 @@ def app(service: Service) -> Starlette:
             Route(model, face.model),
             Route(f"{model}/ready", face.ready),
             Route(f"{model}/stats", face.statistics),
-            Route(f"{model}/infer", face.infer, methods=["POST"]),
         ]
     errors = {EdgeError: _edge_error, HTTPException: _http_error, Exception: _defect}
     application = Starlette(routes=routes, exception_handlers=errors)  # type: ignore[arg-type] # it narrows each handler's error
@@ -121,7 +127,7 @@ class _Face:
         received = time.monotonic()
         async with self._body(request) as body:
             came = upload_header(time.monotonic() - received)
-            return await self._infer(request, Message(body, _headers(request.headers)), received, came, form)
+            return await self._infer(request, Message(body, _headers(request)), received, came, form)
 
     async def _infer(
         self, request: Request, message: Message, received: float, came: dict[str, str], form: Form
@@ -147,7 +153,8 @@ class _Face:
         parts: list[bytes] = []
         try:
             await _read(request, parts, self._service)
-            yield parts[0] if len(parts) == 1 else b"".join(parts)
+            parts[:] = [b"".join(parts)]
+            yield parts[0]
         finally:
             self._service.room.give(sum(map(len, parts)))
 
@@ -182,15 +189,32 @@ def _json(document: object) -> Response:
     return _response(200, Message(msgspec.json.encode(document), {"content-type": "application/json"}))
 
 
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name] for name in HEADERS if name in headers}
+def _headers(request: Request) -> dict[str, str]:
+    """Those that mean something here; the first, of two of one name."""
+    given = reversed(request.scope["headers"])
+    return {_RAW_HEADERS[name]: value.decode("latin-1") for name, value in given if name in _RAW_HEADERS}
 
 
 def _response(status: int, message: Message, more: Mapping[str, str] = {}) -> Response:
     headers = {**message.headers, **more}
     if status in {408, 413}:
         headers["connection"] = "close"  # the rest of the body is not going to be read
-    return Response(message.body, status, headers)
+    return _Response(message, status, headers)
+
+
+class _Response(Response):
+    """A message, its parts as they lie in memory."""
+
+    def __init__(self, message: Message, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(None, status, {**headers, "content-length": str(message.size)})
+        self._message = message
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        *first, last = self._message.parts
+        for part in first:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": last})
 
 
 async def _edge_error(request: Request, error: EdgeError) -> Response:
