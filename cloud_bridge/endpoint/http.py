@@ -206,8 +206,9 @@ class _Response(Response):
     """A message, its parts as they lie in memory."""
 
     def __init__(self, message: Message, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(None, status, {**headers, "content-length": str(message.size)})
-        self._message = message
+        self.status_code, self._message, self.background = status, message, None
+        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self.raw_headers.append((b"content-length", b"%d" % message.size))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
