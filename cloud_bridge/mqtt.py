@@ -73,6 +73,7 @@ class Link:
         )
         self._outbox = Outbox(address.name)
         self._closed = threading.Event()
+        self._patient = False  # whether the broker is to have read all before the connection ends
         self._waker: Waker | None = None
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._tries = 0
@@ -109,10 +110,12 @@ class Link:
         if self._closed.is_set():
             return
         self._outbox.finish(last, f"{self.address.name}: closed")
+        self._patient = last is not None
         self._closed.set()
         self.up.clear()
         if self._waker is not None:
             self._waker.wake()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(_FAREWELL)  # one that waits for a name server cannot be woken; it ends by itself
 
     # What follows runs on the connection's own thread.
@@ -201,7 +204,7 @@ class Link:
         while self._outbox.leaving and (left := until - time.monotonic()) > 0.0:
             stream.wait(left, write=True)
             self._outbox.advance()
-        if not self._outbox.leaving:
+        if self._patient and not self._outbox.leaving:
             with contextlib.suppress(OSError):
                 stream.finish(lambda: _left(until))
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections import deque
 
-from cloud_bridge.client.transfer import LINGER, Transfer
+from cloud_bridge.client.transfer import Transfer
 from cloud_bridge.stream import Stream
 from edge_runtime.errors import LateError, UnreachableError
 
@@ -100,7 +100,7 @@ class Link:
         if left <= 0:
             self._transfer.sever()
             raise LateError("the deadline has passed")
-        return min(left, LINGER, _LONGEST)
+        return min(left, _LONGEST)
 
 
 def _bound_unsent(sock: socket.socket) -> None:

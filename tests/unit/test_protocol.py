@@ -119,6 +119,14 @@ class TestOnTheWire:
         assert array.flags.aligned
         assert np.shares_memory(array, np.frombuffer(message.body, np.uint8))
 
+    def test_tensors_are_written_from_where_they_lie(self) -> None:
+        """A message of a tensor holds its own bytes; in one part they are the same."""
+        x = np.arange(3, dtype=np.float32)
+        message = oip.encode_request(Call("m", {"x": x}))
+        assert np.shares_memory(np.frombuffer(message.parts[1], np.uint8), x)
+        assert message.body == b"".join(message.parts)
+        assert message.size == len(message.body)
+
     def test_unaligned_tensors_are_copied(self) -> None:
         """A tensor that lies at an odd place comes out aligned, as engines want it."""
         inputs: dict[str, Array] = {"a": np.array([1], np.uint8), "x": np.array([1.5], np.float64)}
