@@ -30,6 +30,7 @@ bench: setup store mosquitto ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.routing --json reports/routing.json --html reports/routing.html
 	$(BIN)/python -m benchmarks.endpoint --json reports/endpoint.json
 	$(BIN)/python -m benchmarks.ray --json reports/ray.json
+	$(BIN)/python -m benchmarks.wire --json reports/wire.json
 	$(BIN)/python -m benchmarks.link --json reports/link.json --html reports/link.html
 
 peers: setup store .venv-peers-pytriton/ready .venv-peers-mlserver/ready .venv-peers-ray/ready ## our endpoint beside Triton, MLServer and Ray Serve, on the same engine and file

@@ -11,9 +11,7 @@ PACKAGES = {
     "grpc": "grpc",
     "opentelemetry": "trace",
     "ray": "ray",
-    **dict.fromkeys(
-        ("h11", "httpcore", "httptools", "paho", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"
-    ),
+    **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }
 """Each package, and the extra that brings it."""
 

@@ -9,8 +9,8 @@ import struct
 import sys
 from typing import Any, NamedTuple
 
-_SIZE = 216
-"""Bytes of linux/tcp.h's tcp_info, since Linux 4.19."""
+_INFO = struct.Struct("=148xI16xQ24xQQ")
+"""tcpi_min_rtt, tcpi_busy_time, tcpi_bytes_sent and tcpi_bytes_retrans in linux/tcp.h's tcp_info, since Linux 4.19."""
 
 
 class Kernel(NamedTuple):
@@ -29,10 +29,8 @@ def read_kernel(link: Any) -> Kernel | None:
     if link is None or not sys.platform.startswith("linux"):
         return None
     with contextlib.suppress(OSError):
-        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
-        if len(info) == _SIZE:
-            (trip,) = struct.unpack_from("=I", info, 148)  # tcpi_min_rtt
-            (busy,) = struct.unpack_from("=Q", info, 168)  # tcpi_busy_time
-            sent, again = struct.unpack_from("=QQ", info, 200)  # tcpi_bytes_sent, tcpi_bytes_retrans
-            return Kernel(int(sent - again), busy * 1e-6, trip * 1e-6)
+        info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        if len(info) == _INFO.size:
+            trip, busy, sent, again = _INFO.unpack(info)
+            return Kernel(sent - again, busy * 1e-6, trip * 1e-6)
     return None

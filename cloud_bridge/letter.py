@@ -1,4 +1,4 @@
-"""A message with what MQTT 5 adds to it: topic, correlation, response topic, expiry; to and from paho's properties.
+"""A message with what MQTT 5 adds to it: topic, correlation, response topic, expiry; to and from a packet's properties.
 
 user properties            the message's headers by the same names; `status` of an answer, `model-version` of a request
 budget-ms                  (a user property too) the milliseconds that are left when the letter leaves
@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import math
 import secrets
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from cloud_bridge.kernel import Kernel
+from cloud_bridge.protocol.fields import About
 from cloud_bridge.protocol.message import CONTENT_TYPE, HEADERS, Message, budget_header, remaining
+from cloud_bridge.protocol.packets import Publication
 from edge_runtime.errors import ProtocolError
 
 STATUS = "status"
 """User property of an answer: what would be the HTTP status."""
 MODEL_VERSION = "model-version"
 """User property of a request: the version of the model, when a certain one is asked for."""
-
-Incoming: TypeAlias = MQTTMessage
-"""A message as it came in, before it is read."""
 
 _MAX_PROPERTIES = 64
 _LONGEST = 999_999.0  # seconds
@@ -60,7 +56,7 @@ class Letter(msgspec.Struct, eq=False):
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return len(self.message.body)
+        return self.message.size
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -74,32 +70,24 @@ class Received(msgspec.Struct, frozen=True):
     properties: dict[str, str]
 
 
-def read(incoming: Incoming) -> Received:
+def read(incoming: Publication) -> Received:
     """What is in a message. ProtocolError when its properties are not ours to read."""
-    properties = incoming.properties
-    pairs: list[tuple[str, str]] = getattr(properties, "UserProperty", [])
-    if len(pairs) > _MAX_PROPERTIES:
-        raise ProtocolError(f"{len(pairs)} user properties; at most {_MAX_PROPERTIES} are accepted")
+    about = incoming.about
+    if len(about.user) > _MAX_PROPERTIES:
+        raise ProtocolError(f"{len(about.user)} user properties; at most {_MAX_PROPERTIES} are accepted")
     told: dict[str, str] = {}
-    for name, value in pairs:
+    for name, value in about.user:
         if told.setdefault(name.lower(), value) != value:
             raise ProtocolError(f"user property {name[:40]!r} is given twice, with different values")
-    content_type = getattr(properties, "ContentType", None)
-    if content_type is not None:
-        told.setdefault(CONTENT_TYPE, content_type)
+    if about.content_type is not None:
+        told.setdefault(CONTENT_TYPE, about.content_type)
     return Received(
         Message(incoming.payload, {name: told.pop(name) for name in HEADERS if name in told}),
-        correlation_of(incoming),
-        getattr(properties, "ResponseTopic", None),
-        getattr(properties, "MessageExpiryInterval", None),
+        about.correlation,
+        about.response_topic,
+        about.expiry,
         told,
     )
-
-
-def correlation_of(incoming: Incoming) -> bytes | None:
-    """The correlation data of a message."""
-    data = getattr(incoming.properties, "CorrelationData", None)
-    return None if data is None else bytes(data)
 
 
 def shorten(received: Received) -> Message:
@@ -121,32 +109,19 @@ def new_id() -> bytes:
     return secrets.token_bytes(16)
 
 
-def pack(letter: Letter, now: float, *, will: bool = False) -> Properties:
-    """What a letter's packet says beside topic and body, when it leaves at the instant `now` of time.monotonic(); as a
-    connection's `will` the same is said in the CONNECT."""
+def pack(letter: Letter, now: float) -> About:
+    """What a letter's packet says beside topic and body, when it leaves at the instant `now` of time.monotonic()."""
     headers = {**letter.message.headers, **letter.properties}
-    properties = _properties(PacketTypes.WILLMESSAGE if will else PacketTypes.PUBLISH)
+    expiry: int | None = None
     if letter.deadline is not None:
         left = min(max(letter.deadline - now, 0.0), _LONGEST)
-        properties.MessageExpiryInterval = math.ceil(left)
+        expiry = math.ceil(left)
         if letter.reply_to is not None:
             headers.update(budget_header(left))
-    if headers:
-        properties.UserProperty = list(headers.items())
-    if CONTENT_TYPE in headers:
-        properties.ContentType = headers[CONTENT_TYPE]
-    if letter.correlation is not None:
-        properties.CorrelationData = letter.correlation
-    if letter.reply_to is not None:
-        properties.ResponseTopic = letter.reply_to
-    return properties
+    return About(expiry, headers.get(CONTENT_TYPE), letter.reply_to, letter.correlation, tuple(headers.items()))
 
 
 def overhead(letter: Letter) -> int:
     """Bytes of a packet beside the body, at most."""
     texts = [*letter.message.headers.items(), *letter.properties.items(), (CONTENT_TYPE, letter.reply_to or "")]
     return 128 + len(letter.topic) + len(letter.correlation or b"") + sum(len(a) + len(b) * 4 + 5 for a, b in texts)
-
-
-def _properties(kind: int) -> Properties:
-    return Properties(kind)  # type: ignore[no-untyped-call]

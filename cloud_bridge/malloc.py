@@ -2,7 +2,7 @@
 
 By default it returns every block of 128 kB and more to the system when it is freed and asks for it again at the next
 message, and the page faults of that cost more than all else: measured with messages of 600 kB, a round trip through
-uvicorn fell from 1.7 to 0.63 ms, one of paho-mqtt from 5 to 1.7 ms. The price is memory that stays with the process,
+uvicorn fell from 1.7 to 0.63 ms, one over MQTT from 5 to 1.7 ms. The price is memory that stays with the process,
 which a server can pay and a small device may not want to.
 """
 

@@ -1,7 +1,8 @@
 """Letters that wait to be sent over one connection, and leave it one at a time.
 
-paho has a queue of its own, from which nothing can be taken back. It is given one letter at a time: so one that waits can
-be cancelled, one whose deadline has passed is never sent, and the budget that one tells is what is left when it leaves.
+What the kernel takes at once leaves on the thread that brings the letter, the rest on the connection's own. Nothing is
+handed over before its turn: so one that waits can be cancelled, one whose deadline has passed is never sent, and the
+budget that one tells is what is left when it leaves.
 """
 
 from __future__ import annotations
@@ -10,61 +11,74 @@ import threading
 import time
 from collections import deque
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import MQTTErrorCode
-
-from cloud_bridge.kernel import read_kernel
+from cloud_bridge.kernel import Kernel, read_kernel
 from cloud_bridge.letter import Handed, Letter, overhead, pack
+from cloud_bridge.protocol.fields import LARGEST
+from cloud_bridge.protocol.packets import GOODBYE, publish
+from cloud_bridge.stream import Stream
 from edge_runtime.errors import RefusedError, UnreachableError
-
-LARGEST_PACKET = 268_435_455
-"""Bytes of one packet (MQTT 5.0, 1.5.5)."""
 
 _QUEUE_BYTES = 256 << 20
 
 
 class Outbox:
-    """The letters of one client. Every method may be called from any thread."""
+    """What one client sends. Every method may be called from any thread."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.why = f"{name}: not connected yet"
         """Why nothing can be sent, while it is shut."""
-        self._client = client
         self._name = name
+        self._stream: Stream | None = None
         self._open = False
-        self._largest = LARGEST_PACKET
+        self._largest = LARGEST
         self._connection = 0
         self._queue: deque[Letter] = deque()
         self._queued_bytes = 0
+        self._ahead: deque[bytes] = deque()  # packets that are no letters: they wait for the one that is leaving only
         self._handed = 0  # letters that have begun to leave
-        self._in_hand: int | None = None  # paho's number of the letter that is leaving
-        # paho calls back from publish() itself when its thread has ended.
-        self._lock = threading.RLock()
+        self._leaving: deque[memoryview] = deque()  # what is left of the packet that is leaving
+        self._written = 0  # bytes, over all connections
+        self._lock = threading.Lock()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether there is more to write than the kernel took."""
+        return bool(self._leaving)
+
+    def attach(self, stream: Stream) -> None:
+        """There is a connection, though none for letters yet."""
+        with self._lock:
+            self._stream = stream
 
     def open(self, largest: int) -> None:
-        """A connection is there; the broker takes packets of `largest` bytes."""
+        """The connection takes letters, and the broker packets of `largest` bytes."""
         with self._lock:
             self._open, self._largest = True, largest
             self._connection += 1
 
     def shut(self, why: str) -> bool:
-        """The connection is lost, and what waited with it; whether there was one."""
+        """The connection is lost, and what waited with it; whether it took letters."""
         with self._lock:
-            was_open, self._open, self.why = self._open, False, why
-            self._queue.clear()
-            self._queued_bytes = 0
-            self._in_hand = None
+            was_open, self._open, self.why, self._stream = self._open, False, why, None
+            self._drop()
+            self._leaving.clear()
             return was_open
 
-    def finish(self, last: Letter | None, why: str) -> bool:
-        """Shut for good; with `last`, hand over what waits and that before. Whether something is still leaving."""
+    def finish(self, last: Letter | None, why: str) -> None:
+        """Take no more letters; with `last`, send what waits and then that before. The last of all is a goodbye, unless it
+        would wait behind a letter that nobody wants any more."""
         with self._lock:
-            if last is not None and self._open:
+            self.why = why
+            if self._open and last is not None:
                 for letter in (*self._queue, last):
-                    self._hand(letter)
-            leaving = self._in_hand is not None
-            self.shut(why)
-            return leaving
+                    self._begin(letter)
+            elif self._leaving:
+                self._stream, self._open = None, False
+                self._leaving.clear()
+            self._drop()
+            self._open = False
+            self._ahead.append(GOODBYE)
+            self._advance()
 
     def post(self, letter: Letter) -> None:
         """Queue a letter and return at once.
@@ -85,7 +99,22 @@ class Outbox:
                 raise UnreachableError(f"{self._name}: {self._queued_bytes} bytes already wait to be sent")
             self._queue.append(letter)
             self._queued_bytes += letter.size
+            if not self._leaving:
+                self._advance()
+
+    def say(self, packet: bytes) -> None:
+        """Send a packet that is no letter, ahead of those that wait."""
+        with self._lock:
+            self._ahead.append(packet)
+            if not self._leaving:
+                self._advance()
+
+    def advance(self) -> bool:
+        """There may be room for more bytes; whether any were written."""
+        with self._lock:
+            before = self._written
             self._advance()
+            return self._written > before
 
     def take_back(self, letter: Letter) -> int:
         """Make sure that a letter that still waits is never sent; how many bytes of its body have left.
@@ -99,8 +128,8 @@ class Outbox:
                     self._queue.remove(letter)
                     self._queued_bytes -= letter.size
                 return 0
-            before, now = letter.handed.before, read_kernel(self._client.socket())
-            if letter.handed.connection != self._connection or before is None or now is None:
+            before, now = letter.handed.before, self._kernel(letter.handed)
+            if before is None or now is None:
                 return letter.size
             return min(letter.size, max(0, now.sent - before.sent))
 
@@ -110,32 +139,51 @@ class Outbox:
         with self._lock:
             if letter.handed is None or letter.handed.number != self._handed:
                 return None
-            before, now = letter.handed.before, read_kernel(self._client.socket())
-            if letter.handed.connection != self._connection or before is None or now is None:
+            before, now = letter.handed.before, self._kernel(letter.handed)
+            if before is None or now is None:
                 return None
             return max(0.0, now.busy - before.busy - now.trip)  # TCP is busy until the last byte was acknowledged
 
-    def note_sent(self, mid: int) -> None:
-        """paho has given all bytes of its letter `mid` to the kernel."""
-        with self._lock:
-            if self._in_hand == mid:
-                self._in_hand = None
-                self._advance()
+    def _kernel(self, handed: Handed) -> Kernel | None:
+        """What the kernel tells of the connection over which a letter went, while there is that."""
+        if self._stream is None or handed.connection != self._connection:
+            return None
+        return read_kernel(self._stream.socket)
+
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._ahead.clear()
 
     def _advance(self) -> None:
-        while self._in_hand is None and self._queue:
+        """Write until the kernel takes no more, or there is nothing left."""
+        while self._stream is not None and (self._leaving or self._take()):
+            try:
+                self._written += self._stream.send(self._leaving)
+            except OSError:  # the connection is lost, as its thread is about to hear
+                self._leaving.clear()
+                return
+            if self._leaving:
+                self._stream.wake()  # to go on when there is room
+                return
+
+    def _take(self) -> bool:
+        """Begin with the next packet; whether there is one."""
+        if self._ahead:
+            self._leaving.append(memoryview(self._ahead.popleft()))
+            return True
+        while self._queue:
             letter = self._queue.popleft()
             self._queued_bytes -= letter.size
             if letter.deadline is None or time.monotonic() < letter.deadline:
-                self._hand(letter)
+                self._begin(letter)
+                return True
+        return False
 
-    def _hand(self, letter: Letter) -> None:
-        properties = pack(letter, time.monotonic())
-        body = letter.message.body
+    def _begin(self, letter: Letter) -> None:
+        head = publish(letter.topic, pack(letter, time.monotonic()), letter.size, retain=letter.retain)
         self._handed += 1
-        letter.handed = Handed(self._connection, self._handed, read_kernel(self._client.socket()))
-        info = self._client.publish(
-            letter.topic, bytes(body) if isinstance(body, memoryview) else body, 0, letter.retain, properties
-        )
-        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:  # else the connection is gone, and we are about to hear of it
-            self._in_hand = info.mid
+        before = None if self._stream is None else read_kernel(self._stream.socket)
+        letter.handed = Handed(self._connection, self._handed, before)
+        self._leaving.append(memoryview(head))
+        self._leaving += (memoryview(part) for part in letter.message.parts if len(part))

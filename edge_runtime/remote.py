@@ -86,8 +86,8 @@ class Remote(Protocol):
 
     def send(self, call: Call, *, deadline: float) -> Pending:
         """Start a call and return at once. `deadline` is an instant of `time.monotonic()`; past it the call is dropped
-        by itself, and the endpoint is told the remaining time as a duration. Raises UnreachableError at once when it is
-        already known that nobody can answer."""
+        by itself, and the endpoint is told the remaining time as a duration. The inputs are not copied: leave them as they
+        are until it is done or cancelled. Raises UnreachableError at once when it is known that nobody can answer."""
         ...
 
     def probe(self, size: int) -> Pending:

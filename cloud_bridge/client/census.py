@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from cloud_bridge.protocol.message import Buffer
+
 SETTLE_SECONDS = 1.0
 """After this long on a connection, the retained states of the workers are taken to have arrived."""
 
@@ -33,7 +35,7 @@ class Census:
         """The connection is up. Some brokers tell retained states before they confirm the subscription: they stay."""
         self._since = now
 
-    def note(self, worker: str, payload: bytes | bytearray) -> bool:
+    def note(self, worker: str, payload: Buffer) -> bool:
         """Take in a worker's status; whether it was the last one ready and is no more. What is no status is passed over."""
         try:
             ready = bool(payload) and msgspec.json.decode(payload, type=_Status).state == "ready"

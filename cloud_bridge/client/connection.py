@@ -1,144 +1,148 @@
-"""One HTTP connection: a message goes, a message comes back, and httpcore's errors end here."""
+"""One HTTP connection: a message goes, a message comes back, and whatever goes wrong is an error of the tree."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 
-import httpcore
-
+from cloud_bridge.client.answer import HEAD, Answer
 from cloud_bridge.client.link import Link
 from cloud_bridge.client.transfer import Transfer
 from cloud_bridge.protocol.message import Buffer, Message
-from edge_runtime.errors import LateError, ProtocolError, RemoteError, UnreachableError
-
-ERRORS: tuple[tuple[type[Exception], type[RemoteError]], ...] = (
-    (httpcore.TimeoutException, LateError),
-    (httpcore.NetworkError, UnreachableError),
-    (httpcore.ProxyError, UnreachableError),
-    (httpcore.ConnectionNotAvailable, UnreachableError),
-    (httpcore.ProtocolError, ProtocolError),
-    (httpcore.UnsupportedProtocol, ProtocolError),
-)
-"""What becomes of each of httpcore's errors: the first that matches."""
+from edge_runtime.errors import LateError, RemoteError, UnreachableError
 
 PIECE = 32 << 10
 """A body in chunks ends within so many bytes of being told to."""
 
-_LATE = "the deadline has passed"
+_BATCH = 8
+"""Pieces that are handed over together: fewer are more calls of the kernel."""
+
 _UNWANTED = 64 << 10
 """Bytes of an answer that nobody waits for any more: with more to come the connection is not worth it."""
-_LOST = (httpcore.WriteError, httpcore.ReadError, httpcore.RemoteProtocolError)
 
 
 class Connection:
     """Connects when it is first used, and again when it was lost. One thread uses it."""
 
-    def __init__(self, origin: httpcore.Origin, headers: dict[str, str], tls: ssl.SSLContext | None) -> None:
-        self._origin = origin
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-        self._tls = tls
-        self._link = Link()
-        self._http: httpcore.HTTPConnection | None = None
+    def __init__(self, host: str, port: int, headers: dict[str, str], tls: ssl.SSLContext | None) -> None:
+        self._where = f"http{'' if tls is None else 's'}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._tls = tls is not None
+        self._link = Link(host, port, tls)
+        self._scrap = memoryview(bytearray(HEAD))
 
     def exchange(
-        self, transfer: Transfer, method: str, target: bytes, message: Message, limit: int, *, chunked: bool
+        self, transfer: Transfer, method: str, target: str, message: Message, limit: int, *, chunked: bool
     ) -> tuple[int, Message]:
         """Send a message and read the answer: its status, and a message of at most `limit` bytes. Raises a RemoteError.
 
         `chunked` is for a server that takes a body which ends early: what is given up then leaves the connection as it is.
         """
+        lines = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
+        if method != "GET":
+            lines += "transfer-encoding: chunked\r\n" if chunked else f"content-length: {message.size}\r\n"
+        head = f"{method} {target} HTTP/1.1\r\n{self._head}{lines}\r\n".encode()
         try:
-            return self._exchange(transfer, self._request(transfer, method, target, message, chunked), limit)
-        except tuple(kind for kind, _ in ERRORS) as error:
-            raise translate(error, self._where) from error
+            return self._exchange(transfer, head, () if method == "GET" else message.parts, limit, chunked)
+        except RemoteError as error:
+            raise type(error)(f"{self._where}: {error}") from error
         finally:
             transfer.detach()
 
     def close(self) -> None:
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        self._link.close()
 
-    @property
-    def _where(self) -> str:
-        return str(self._origin)
-
-    def _exchange(self, transfer: Transfer, request: httpcore.Request, limit: int) -> tuple[int, Message]:
+    def _exchange(
+        self, transfer: Transfer, head: bytes, parts: Sequence[Buffer], limit: int, chunked: bool
+    ) -> tuple[int, Message]:
         if transfer.over:
-            raise httpcore.WriteTimeout(_LATE)
-        http, reused = self._open()
+            raise LateError("the deadline has passed")
+        reused = self._link.usable
         self._link.lend(transfer)
+        if not reused:
+            self._link.connect()
         try:
-            return _round_trip(http, transfer, request, limit)
-        except _LOST:
-            # A server may close an idle connection just when the next request is on its way to it.
-            if not reused or transfer.heard or transfer.over:
-                raise
-            self.close()
-            self._link.lend(transfer)
-            return _round_trip(self._open()[0], transfer, request, limit)
+            try:
+                return self._round_trip(transfer, head, parts, limit, chunked)
+            except UnreachableError:
+                # A server may close an idle connection just when the next request is on its way to it.
+                if not reused or transfer.heard or transfer.over:
+                    raise
+            self._link.connect()
+            return self._round_trip(transfer, head, parts, limit, chunked)
+        except RemoteError:
+            self._link.close()
+            raise
 
-    def _open(self) -> tuple[httpcore.HTTPConnection, bool]:
-        """The connection, and whether it was used before."""
-        if self._http is not None and self._http.is_available() and not self._http.has_expired():
-            return self._http, True
-        self.close()
-        self._http = httpcore.HTTPConnection(self._origin, self._tls, network_backend=self._link)
-        return self._http, False
+    def _round_trip(
+        self, transfer: Transfer, head: bytes, parts: Sequence[Buffer], limit: int, chunked: bool
+    ) -> tuple[int, Message]:
+        broken: UnreachableError | None = None
+        try:
+            self._say(transfer, head, parts, chunked)
+        except UnreachableError as error:  # a server may answer and hang up before it has read all
+            broken = error
+        answer = Answer(self._scrap, lambda: min(limit, _UNWANTED) if transfer.over else limit)
+        while not answer.complete:
+            count = self._link.receive(answer.buffer())
+            if not count and not self._link.heard:
+                raise broken or UnreachableError("the server disconnected without an answer")
+            answer.received(count)
+        if broken or not answer.reusable:
+            self._link.close()
+        return answer.status, answer.message
 
-    def _request(self, transfer: Transfer, method: str, target: bytes, message: Message, chunked: bool) -> httpcore.Request:
-        url = httpcore.URL(scheme=self._origin.scheme, host=self._origin.host, port=self._origin.port, target=target)
-        headers = [*self._headers, *((name.encode(), value.encode()) for name, value in message.headers.items())]
-        if method != "GET":
-            length = str(len(message.body)).encode()
-            headers.append((b"transfer-encoding", b"chunked") if chunked else (b"content-length", length))
-        body = _Body(message.body, transfer, chunked)
-        return httpcore.Request(method, url, headers=headers, content=body)  # type: ignore[arg-type] # h11 takes any bytes-like object
+    def _say(self, transfer: Transfer, head: bytes, parts: Sequence[Buffer], chunked: bool) -> None:
+        if not parts:
+            self._send(deque([memoryview(head)]))
+        elif chunked:
+            self._say_chunks(transfer, head, parts)
+        elif transfer.pin():
+            self._send(deque([memoryview(head), *_cut(parts, PIECE * _BATCH)]))
+            transfer.unpin()
+        else:
+            raise LateError("the deadline has passed")
+
+    def _say_chunks(self, transfer: Transfer, head: bytes, parts: Sequence[Buffer]) -> None:
+        """Until the transfer is over."""
+        pieces, line = deque[memoryview](), head
+        for number, piece in enumerate(_cut(parts, PIECE)):
+            if number and number % _BATCH == 0:
+                self._send(pieces, transfer)
+                if transfer.over:
+                    break
+            pieces += self._chunk(line + b"%x\r\n" % len(piece), piece)
+            line = b"\r\n"
+        self._send(pieces, transfer, memoryview(line + b"0\r\n\r\n"))
+
+    def _chunk(self, line: bytes, piece: memoryview) -> Sequence[memoryview]:
+        """Over TLS each piece is encrypted, and sent, by itself."""
+        return (memoryview(line + piece),) if self._tls else (memoryview(line), piece)
+
+    def _send(self, pieces: deque[memoryview], transfer: Transfer | None = None, end: memoryview | None = None) -> None:
+        """All of them and then the end; when the transfer is over, no more than the chunk that has begun, and the end."""
+        if end is not None:
+            pieces.append(end)
+        while pieces:
+            if transfer is not None and transfer.over:
+                _shorten(pieces, 1 if self._tls else 2, ended=end is not None)
+            self._link.send(pieces)
 
 
-class _Body:
-    """In pieces, so that it stops within one piece of being told to."""
-
-    def __init__(self, body: Buffer, transfer: Transfer, chunked: bool) -> None:
-        self._body = memoryview(body)
-        self._transfer = transfer
-        self._chunked = chunked
-
-    def __iter__(self) -> Iterator[memoryview]:
-        if not self._chunked and not self._transfer.pin():
-            raise httpcore.WriteTimeout(_LATE)
-        for at in range(0, len(self._body), PIECE):
-            if self._chunked and self._transfer.over:
-                return
-            yield self._body[at : at + PIECE]
-        self._transfer.unpin()
+def _shorten(pieces: deque[memoryview], parts: int, *, ended: bool) -> None:
+    """Drop the chunks, of so many parts each, behind the one that is leaving."""
+    end = pieces.pop() if ended and pieces else None
+    keep = (len(pieces) - 1) % parts + 1
+    while len(pieces) > keep:
+        pieces.pop()
+    if end is not None:
+        pieces.append(end)
 
 
-def _round_trip(
-    http: httpcore.HTTPConnection, transfer: Transfer, request: httpcore.Request, limit: int
-) -> tuple[int, Message]:
-    response = http.handle_request(request)
-    try:
-        return response.status, _read(response, transfer, limit)
-    finally:
-        response.close()
-
-
-def _read(response: httpcore.Response, transfer: Transfer, limit: int) -> Message:
-    body = bytearray()
-    for chunk in response.iter_stream():
-        body += chunk
-        if len(body) > (min(limit, _UNWANTED) if transfer.over else limit):
-            raise ProtocolError(f"the answer is larger than {limit} bytes")
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-    return Message(body, headers)
-
-
-def translate(error: Exception, where: str) -> RemoteError:
-    """The error of the tree for one of httpcore's."""
-    kind = next(kind for source, kind in ERRORS if isinstance(error, source))
-    text = str(error) or type(error).__name__
-    if "disconnected without sending" in text:  # httpcore has no type of its own for it
-        kind = UnreachableError
-    return kind(f"{where}: {text}")
+def _cut(parts: Sequence[Buffer], size: int) -> Iterator[memoryview]:
+    """In pieces of at most this size."""
+    for part in parts:
+        view = memoryview(part)
+        for at in range(0, len(view), size):
+            yield view[at : at + size]

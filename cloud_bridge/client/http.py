@@ -1,8 +1,7 @@
 """A cloud behind HTTP: any server that speaks the Open Inference Protocol v2.
 
 Each of a few daemon threads owns one connection and carries out one call at a time; the caller only waits, and never past
-its own timeout, whatever the network does. httpcore, the transport below httpx, is used without the client above it: a
-call takes half the time, and its sockets can be replaced by ones that keep a deadline.
+its own timeout, whatever the network does.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import itertools
 import secrets
 import ssl
 import time
+from functools import partial
 from urllib.parse import SplitResult, quote, unquote, urlsplit
-
-import httpcore
 
 from cloud_bridge.client.call import HttpCall, Work
 from cloud_bridge.client.connection import Connection
@@ -69,13 +67,12 @@ class HttpRemote:
         assert parts.hostname is not None  # noqa: S101 - _split saw to it
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self._name = f"{parts.scheme}://{host}:{port}{parts.path}"
-        self._origin = httpcore.Origin(parts.scheme.encode(), parts.hostname.encode(), port)
         self._prefix = parts.path.rstrip("/")
-        self._headers = {"host": host if parts.port is None else f"{host}:{port}", "user-agent": "edge-runtime"}
+        headers = {"host": host if parts.port is None else f"{host}:{port}", "user-agent": "edge-runtime"}
         if parts.username is not None:
             secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._headers["authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
-        self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
+            headers["authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        secure = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._limits = limits
         self._ids = itertools.count(1)
         self._server: oip.ServerMetadata | None = None
@@ -83,7 +80,7 @@ class HttpRemote:
         self._refuses_binary = False
         if tune_malloc:
             keep_buffers()
-        self._pool = Pool(self._name, connections, lambda: Connection(self._origin, self._headers, self._tls))
+        self._pool = Pool(self._name, connections, partial(Connection, parts.hostname, port, headers, secure))
 
     @property
     def name(self) -> str:
@@ -182,8 +179,7 @@ class HttpRemote:
         self, connection: Connection, transfer: Transfer, method: str, path: str, message: Message
     ) -> tuple[int, Message]:
         chunked = self._server is not None and oip.CHUNKS_EXTENSION in self._server.extensions
-        target = (self._prefix + path).encode()
-        return connection.exchange(transfer, method, target, message, self._limits.body, chunked=chunked)
+        return connection.exchange(transfer, method, self._prefix + path, message, self._limits.body, chunked=chunked)
 
 
 def _noise(size: int) -> bytes:
@@ -201,6 +197,6 @@ def _split(url: str) -> SplitResult:
         raise InputError("a cloud over HTTP has a URL like https://cloud.example:8000")
     if parts.query or parts.fragment:
         raise InputError(f"the URL of a cloud ends with its path: {parts.hostname} has a query or a fragment after it")
-    if not (parts.path + parts.hostname).isascii() or any(sign.isspace() for sign in url):
+    if not (parts.path + parts.hostname).isascii() or not url.isprintable() or " " in url:
         raise InputError("a cloud's URL is plain ASCII without spaces: encode the path in %, the host in punycode")
     return parts

@@ -1,20 +1,15 @@
-"""The sockets below the HTTP client: each keeps its call's deadline at every read and write, and can be stopped by others.
-
-httpcore's timeouts begin anew with each piece of data, so a server that trickles bytes can hold a call for ever. It lets
-its sockets be replaced, which is done here: a socket serves one `Transfer` after another, and asks it for the time left.
-"""
+"""The sockets below the HTTP client: one after another, each lent to one `Transfer` after another, whose time and whose
+ways to be stopped it then has."""
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any
+from collections import deque
 
-import httpcore
-
-from cloud_bridge.client.transfer import LINGER, Transfer
+from cloud_bridge.client.transfer import Transfer
+from cloud_bridge.stream import Stream
+from edge_runtime.errors import LateError, UnreachableError
 
 _LONGEST = 1e6
 """Seconds that a socket can be told to wait: a deadline may be infinite."""
@@ -23,141 +18,89 @@ UNSENT = 32 << 10
 """Bytes that may wait in the kernel, at most: what a cancelled call can still put on the wire."""
 
 
-class Link(httpcore.NetworkBackend):
-    """Makes the sockets of one connection, one after another, and lends the open one to the transfer at work."""
+class Link:
+    """To one host and port. Errors are UnreachableError, and LateError when the transfer at work has no time left."""
 
-    def __init__(self) -> None:
-        self.transfer = Transfer(0.0)
-        self.socket: socket.socket | None = None
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        self._host, self._port, self._tls = host, port, tls
+        self._transfer = Transfer(0.0)
+        self._stream: Stream | None = None
+        self.heard = False
+        """Whether anything has come back to the exchange at work."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a connection that nothing has come over: what comes over an idle one is its end."""
+        return self._stream is not None and not self._stream.wait(0.0, write=False)
 
     def lend(self, transfer: Transfer) -> None:
-        self.transfer = transfer
-        if self.socket is not None:
-            transfer.attach(self.socket)
+        """What is done from now on is done for this transfer."""
+        self._transfer = transfer
+        self.heard = False
+        if self._stream is not None and self._stream.socket is not None:
+            transfer.attach(self._stream.socket)
 
-    def adopt(self, sock: socket.socket) -> None:
-        self.socket = sock
-        self.transfer.attach(sock)
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect to one of the host's addresses: the time left is shared among those that are still to be tried."""
+    def connect(self) -> None:
+        """A new connection instead of the old one."""
+        self.close()
+        self._stream = Stream(self._adopt)
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} is not a host that is known here: {error}") from error
-        failure: OSError | None = None
-        for tried, (family, kind, protocol, _, address) in enumerate(found):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _bound_unsent(sock)
-                self.adopt(sock)
-                sock.settimeout(self.time(httpcore.ConnectTimeout) / (len(found) - tried))
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
-                failure = error
-            except httpcore.ConnectTimeout:
-                sock.close()
-                raise
-            else:
-                return _Stream(self, sock)
-        try:
-            if isinstance(failure, TimeoutError):
-                raise httpcore.ConnectTimeout(f"{host}:{port} did not accept a connection in time") from failure
-            raise httpcore.ConnectError(str(failure or f"{host} has no address")) from failure
-        finally:
-            del failure  # it holds this frame, and all that called it
-
-    def time(self, late: type[Exception]) -> float:
-        """Seconds that the transfer at work has; `late`, and the end of the connection, when there are none."""
-        left = self.transfer.patience()
-        if left <= 0:
-            self.transfer.sever()
-            raise late("the deadline has passed")
-        return min(left, _LONGEST)
-
-
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, link: Link, sock: socket.socket) -> None:
-        self._link = link
-        self._socket = sock
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        while True:
-            try:
-                self._wait(httpcore.ReadTimeout)
-                data = self._socket.recv(max_bytes)
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise httpcore.ReadError(str(error)) from error
-            self._link.transfer.heard |= bool(data)
-            return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        rest = memoryview(buffer)
-        while rest:
-            try:
-                self._wait(httpcore.WriteTimeout)
-                count = self._socket.send(rest)
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise httpcore.WriteError(str(error)) from error
-            self._link.transfer.sent += count
-            rest = rest[count:]
-
-    def _wait(self, late: type[Exception]) -> None:
-        """For how long the socket waits next: a transfer may be cut meanwhile, which leaves it less than it has now."""
-        self._socket.settimeout(min(LINGER, self._link.time(late)))
-
-    def close(self) -> None:
-        self._link.socket = None
-        self._link.transfer.detach()
-        self._socket.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        try:
-            secure = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
-            self._link.adopt(secure)
-            self._socket = secure
-            secure.settimeout(self._link.time(httpcore.ConnectTimeout))
-            secure.do_handshake()
-        except TimeoutError as error:
+            self._stream.connect(self._host, self._port, self._left)
+            if self._tls is not None:
+                self._stream.secure(self._tls, self._host, self._left)
+        except OSError as error:
             self.close()
-            raise httpcore.ConnectTimeout(f"no TLS session in time: {error}") from error
-        except OSError as error:  # an ssl.SSLError, too
-            self.close()
-            raise httpcore.ConnectError(f"no TLS session: {error}") from error
-        except httpcore.ConnectTimeout:
+            raise UnreachableError(str(error)) from error
+        except LateError:
             self.close()
             raise
-        return self
 
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # an idle connection that can be read is one that the server has closed
-            return _readable(self._socket)
-        if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
-            return self._socket
-        return None
+    def send(self, pieces: deque[memoryview]) -> None:
+        """As many bytes as can leave at once, and then wait until more can."""
+        stream = self._connected()
+        try:
+            self._transfer.sent += stream.send(pieces)
+            if pieces:
+                stream.wait_for(self._left, write=True)
+        except OSError as error:
+            raise UnreachableError(str(error)) from error
 
+    def receive(self, buffer: memoryview) -> int:
+        """How many bytes came into the buffer; 0 at the end of all."""
+        stream = self._connected()
+        try:
+            while (count := stream.receive(buffer)) is None:
+                stream.wait_for(self._left, write=False)
+        except OSError as error:
+            raise UnreachableError(str(error)) from error
+        self.heard |= bool(count)
+        self._transfer.heard |= self.heard
+        return count
 
-def _readable(sock: socket.socket) -> bool:
-    if sock.fileno() < 0:
-        return True
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    def close(self) -> None:
+        """Hang up. Safe to repeat."""
+        if self._stream is not None:
+            self._transfer.detach()
+            self._stream.close()
+            self._stream = None
+
+    def _connected(self) -> Stream:
+        if self._stream is None:
+            raise UnreachableError("there is no connection")
+        return self._stream
+
+    def _adopt(self, sock: socket.socket) -> None:
+        if not isinstance(sock, ssl.SSLSocket):
+            _bound_unsent(sock)
+        self._transfer.attach(sock)
+
+    def _left(self) -> float:
+        """Seconds that the transfer at work has; LateError, and the end of the connection, when there are none."""
+        left = self._transfer.patience()
+        if left <= 0:
+            self._transfer.sever()
+            raise LateError("the deadline has passed")
+        return min(left, _LONGEST)
 
 
 def _bound_unsent(sock: socket.socket) -> None:

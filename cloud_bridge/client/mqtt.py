@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from cloud_bridge.client.census import Census
 from cloud_bridge.client.mqtt_pending import MqttPending
-from cloud_bridge.letter import MODEL_VERSION, Incoming, Letter, correlation_of, new_id, read
+from cloud_bridge.letter import MODEL_VERSION, Letter, new_id, read
 from cloud_bridge.malloc import keep_buffers
 from cloud_bridge.mqtt import Link
 from cloud_bridge.protocol.message import Message
 from cloud_bridge.protocol.oip import decode_reply, encode_request
+from cloud_bridge.protocol.packets import Publication
 from cloud_bridge.protocol.topics import PROBE, Address, Topics, segment
 from edge_runtime.errors import (
     CancelledError,
@@ -166,7 +167,7 @@ class MqttRemote:
         """See `Link.uploading`."""
         return self._link.uploading(letter)
 
-    def _hear(self, incoming: Incoming) -> None:
+    def _hear(self, incoming: Publication) -> None:
         if incoming.topic == self._reply_topic:
             self._hear_answer(incoming)
             return
@@ -177,9 +178,9 @@ class MqttRemote:
         if self._census.note(worker, incoming.payload):
             self._fail_all(UnreachableError(f"{self.name}: the last worker was lost"))
 
-    def _hear_answer(self, incoming: Incoming) -> None:
+    def _hear_answer(self, incoming: Publication) -> None:
         with self._lock:
-            pending = self._pending.pop(correlation_of(incoming) or b"", None)
+            pending = self._pending.pop(incoming.about.correlation or b"", None)
         if pending is None:
             return  # late, a duplicate, or another client's of the same name
         try:

@@ -14,17 +14,20 @@ class Slot(Generic[T]):
 
     def __init__(self) -> None:
         self.outcome: T | None = None
-        self._filled = threading.Event()
+        self._filled = False
         self._lock = threading.Lock()
+        self._latch = threading.Lock()  # held until it is filled: a fifth of what threading.Event takes
+        self._latch.acquire()
         self._callbacks: list[Callable[[], None]] = []
 
     def put(self, outcome: T) -> bool:
         """Keep this, unless there is something already: what comes late is dropped. Whether it was kept."""
         with self._lock:
-            if self._filled.is_set():
+            if self._filled:
                 return False
             self.outcome = outcome
-            self._filled.set()
+            self._filled = True
+            self._latch.release()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -32,16 +35,18 @@ class Slot(Generic[T]):
 
     def done(self) -> bool:
         """Whether it is filled."""
-        return self._filled.is_set()
+        return self._filled
 
     def wait(self, timeout: float) -> bool:
         """Whether it is filled within `timeout` seconds."""
-        return self._filled.wait(timeout)
+        if not self._filled and self._latch.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
+            self._latch.release()  # whoever else waits
+        return self._filled
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call this when it is filled; at once if it is."""
         with self._lock:
-            if not self._filled.is_set():
+            if not self._filled:
                 self._callbacks.append(callback)
                 return
         callback()

@@ -56,7 +56,29 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._beside -= 2 * len(body)  # its own bytes, and as many again
+        if not isinstance(self.cycle.body, _Parts):
+            self.cycle.body = _Parts()  # type: ignore[assignment]  # which behaves as it is used
         super().on_body(body)
 
     def _await_head(self) -> None:
         self._too_slow = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+
+class _Parts:
+    """What has come of a body and was not fetched yet: joined once, where a bytearray copies as it grows, and again when it
+    is fetched."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __iadd__(self, part: bytes) -> _Parts:
+        self._parts.append(part)
+        self._size += len(part)
+        return self
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._parts)

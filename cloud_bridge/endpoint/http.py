@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from cloud_bridge.endpoint import docs, openapi
 from cloud_bridge.endpoint.core import Core
@@ -26,13 +27,19 @@ from cloud_bridge.protocol.message import HEADERS, Message, upload_header
 from cloud_bridge.protocol.repository import check_order, decode_index
 from edge_runtime.errors import EdgeError, NotInstalledError, RefusedError
 
+MODEL = ("/{model}", "/{model}/versions/{version}")
+"""Where a model is, below its protocol's root."""
+
+_RAW_HEADERS = {name.encode(): name for name in HEADERS}
+
 _PROBED = oip.encode_response(oip.InferResponse("", {}), oip.InferRequest({}))
 
 
 def app(service: Core) -> Starlette:
     """The ASGI application in front of a service."""
     face = _Face(service)
-    routes = [
+    routes = [Route(f"/v2/models{model}/infer", face.infer, methods=["POST"]) for model in MODEL]  # sought in this order
+    routes += [
         Route("/v2", face.server),
         Route("/v2/health/live", face.alive),
         Route("/v2/health/ready", face.alive),
@@ -45,7 +52,7 @@ def app(service: Core) -> Starlette:
         Route("/v2/repository/models/{model}/load", face.load, methods=["POST"]),
         Route("/v2/repository/models/{model}/unload", face.unload, methods=["POST"]),
     ]
-    for model in ("/{model}", "/{model}/versions/{version}"):
+    for model in MODEL:
         routes += [
             Route(f"/v1/models{model}:predict", face.predict, methods=["POST"]),
             Route(f"/v1/models{model}", face.status),
@@ -55,7 +62,6 @@ def app(service: Core) -> Starlette:
             Route(model, face.model),
             Route(f"{model}/ready", face.ready),
             Route(f"{model}/stats", face.statistics),
-            Route(f"{model}/infer", face.infer, methods=["POST"]),
         ]
     errors = {EdgeError: _edge_error, HTTPException: _http_error, Exception: _defect}
     application = Starlette(routes=routes, exception_handlers=errors)  # type: ignore[arg-type] # it narrows each handler's error
@@ -140,7 +146,7 @@ class _Face:
         received = time.monotonic()
         async with self._body(request) as body:
             came = upload_header(time.monotonic() - received)
-            return await self._infer(request, Message(body, _headers(request.headers)), received, came, form)
+            return await self._infer(request, Message(body, _headers(request)), received, came, form)
 
     async def _infer(
         self, request: Request, message: Message, received: float, came: dict[str, str], form: Form
@@ -162,30 +168,33 @@ class _Face:
         return _response(given.status, given.message, came)
 
     @asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytearray]:
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
         """The whole body, which has its place among all requests while it is used."""
-        body = bytearray()
+        parts: list[bytes] = []
         try:
-            await _read(request, body, self._service)
-            yield body
+            await _read(request, parts, self._service)
+            parts[:] = [b"".join(parts)]
+            yield parts[0]
         finally:
-            self._service.room.give(len(body))
+            self._service.room.give(sum(map(len, parts)))
 
 
-async def _read(request: Request, body: bytearray, service: Core) -> None:
+async def _read(request: Request, parts: list[bytes], service: Core) -> None:
     """Read the body to its end. RefusedError as soon as it is known to be past the limit, or too slow."""
     limit = service.limits.body
     too_large = RefusedError(f"the body is larger than {limit} bytes", status=413)
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
         raise too_large
+    size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                if len(body) + len(chunk) > limit:
+                size += len(chunk)
+                if size > limit:
                     raise too_large
                 service.room.take(len(chunk))
-                body += chunk
+                parts.append(chunk)
     except TimeoutError as error:
         raise RefusedError(f"the body did not arrive within {BODY_SECONDS:.0f} s", status=408) from error
     except ClientDisconnect as error:
@@ -200,15 +209,33 @@ def _json(document: object) -> Response:
     return _response(200, Message(msgspec.json.encode(document), {"content-type": "application/json"}))
 
 
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name] for name in HEADERS if name in headers}
+def _headers(request: Request) -> dict[str, str]:
+    """Those that mean something here; the first, of two of one name."""
+    given = reversed(request.scope["headers"])
+    return {_RAW_HEADERS[name]: value.decode("latin-1") for name, value in given if name in _RAW_HEADERS}
 
 
 def _response(status: int, message: Message, more: Mapping[str, str] = {}) -> Response:
     headers = {**message.headers, **more}
     if status in {408, 413}:
         headers["connection"] = "close"  # the rest of the body is not going to be read
-    return Response(message.body, status, headers)
+    return _Response(message, status, headers)
+
+
+class _Response(Response):
+    """A message, its parts as they lie in memory."""
+
+    def __init__(self, message: Message, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code, self._message, self.background = status, message, None
+        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self.raw_headers.append((b"content-length", b"%d" % message.size))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        *first, last = self._message.parts
+        for part in first:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": last})
 
 
 async def _edge_error(request: Request, error: EdgeError) -> Response:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 import msgspec
+from msgspec import structs
 
 from cloud_bridge.endpoint.models import Model
 from cloud_bridge.endpoint.rows import join, split
@@ -120,7 +121,7 @@ def answer_of(job: Job, outcome: Tensors | EdgeError, how: Ran, wait: float) -> 
     )  # fmt: skip
     try:
         message = job.call.form.encode_response(response, job.request)
-        return Answer(200, Message(message.body, {**message.headers, **wait_header(wait)}), how)
+        return Answer(200, structs.replace(message, headers={**message.headers, **wait_header(wait)}), how)
     except EdgeError as error:
         return Answer(*oip.encode_error(error))
     except Exception:  # noqa: BLE001 - as above

@@ -14,10 +14,11 @@ import msgspec
 
 from cloud_bridge.endpoint.core import Core
 from cloud_bridge.endpoint.jobs import Answer
-from cloud_bridge.letter import MODEL_VERSION, STATUS, Incoming, Letter, Received, correlation_of, new_id, read, shorten
+from cloud_bridge.letter import MODEL_VERSION, STATUS, Letter, Received, new_id, read, shorten
 from cloud_bridge.mqtt import Link
 from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, Message, remaining
 from cloud_bridge.protocol.oip import encode_error
+from cloud_bridge.protocol.packets import Publication
 from cloud_bridge.protocol.topics import PROBE, Address, Topics, segment
 from edge_runtime.errors import InputError, ProtocolError, RefusedError, UnreachableError
 
@@ -88,18 +89,18 @@ class Worker:
         until = None if state == "ready" else time.monotonic() + _OBITUARY
         return Letter(self._topics.status(self.id), Message(body, {CONTENT_TYPE: JSON}), deadline=until, retain=True)
 
-    def _hear(self, incoming: Incoming) -> None:
+    def _hear(self, incoming: Publication) -> None:
         arrived = time.monotonic()
         leaver = self._topics.parse_cancel(incoming.topic)
         if leaver is not None:
-            self._cancel(leaver, correlation_of(incoming))
+            self._cancel(leaver, incoming.about.correlation)
             return
         try:
             model, thing = self._topics.parse_request(incoming.topic)
         except ProtocolError as error:
             _log.info("%s: passed over: %s", self.name, error)  # there is nobody to answer
             return
-        correlation = correlation_of(incoming)
+        correlation = incoming.about.correlation
         try:
             received = self._check(incoming, thing)
             message = shorten(received)
@@ -132,7 +133,7 @@ class Worker:
         if future is not None:
             future.cancel()
 
-    def _check(self, incoming: Incoming, thing: str) -> Received:
+    def _check(self, incoming: Publication, thing: str) -> Received:
         received = read(incoming)
         if len(received.correlation or b"") > _MAX_CORRELATION:
             raise ProtocolError(f"correlation data of over {_MAX_CORRELATION} bytes")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.endpoint.access import Access
 from cloud_bridge.endpoint.core import Core
+from cloud_bridge.endpoint.mqtt import Worker
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.extra import required
 from cloud_bridge.malloc import keep_buffers
@@ -84,8 +85,6 @@ def serve(
             "models": models,
         }
         if mqtt is not None:
-            from cloud_bridge.endpoint.mqtt import Worker  # here: serving HTTP alone needs no MQTT library
-
             worker = Worker(mqtt, service)
             stack.callback(worker.close)
             worker.start()

@@ -43,7 +43,8 @@ _Document = TypeVar("_Document")
 def write_body(
     document: dict[str, Any], role: str, tensors: list[tuple[str, Array, bool]], headers: dict[str, str]
 ) -> Message:
-    """A message of a document and its tensors (name, array, whether as raw bytes). InputError for what JSON cannot hold."""
+    """A message of a document and its tensors (name, array, whether as raw bytes), which are left where they lie.
+    InputError for what JSON cannot hold."""
     entries: list[_Tensor] = []
     chunks: list[Buffer] = []
     for name, array, binary in tensors:
@@ -58,7 +59,7 @@ def write_body(
     if not chunks:
         return Message(text, {CONTENT_TYPE: JSON, **headers})
     text += b" " * (-len(text) % _ALIGN)
-    return Message(b"".join((text, *chunks)), {CONTENT_TYPE: BINARY, HEADER_LENGTH: str(len(text)), **headers})
+    return Message((text, *chunks), {CONTENT_TYPE: BINARY, HEADER_LENGTH: str(len(text)), **headers})
 
 
 def split_body(message: Message, body: memoryview, limits: Limits) -> tuple[memoryview, memoryview | None]:

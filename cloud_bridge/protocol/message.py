@@ -47,10 +47,25 @@ _MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A request, a response or an error."""
+    """A request, a response or an error: its body, which may be in parts, and its headers."""
 
-    body: Buffer
+    content: Buffer | tuple[Buffer, ...]
     headers: Mapping[str, str] = {}
+
+    @property
+    def parts(self) -> tuple[Buffer, ...]:
+        """The body as it lies in memory, for who can send it so: tensors are not copied for that."""
+        return self.content if isinstance(self.content, tuple) else (self.content,)
+
+    @property
+    def body(self) -> Buffer:
+        """The body in one part."""
+        return b"".join(self.content) if isinstance(self.content, tuple) else self.content
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.parts))
 
 
 class Limits(msgspec.Struct, frozen=True):

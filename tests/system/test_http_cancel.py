@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpcore
 import numpy as np
 import pytest
 
@@ -281,13 +279,13 @@ def test_calls_use_the_connection_that_was_used_last() -> None:
 def test_the_endpoint_keeps_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real endpoint answers a body that ends early with 400, and goes on: over one connection, and saying nothing."""
     opened: list[Link] = []
-    connect_tcp = Link.connect_tcp
+    connect = Link.connect
 
-    def counted(link: Link, *arguments: Any, **more: Any) -> httpcore.NetworkStream:
+    def counted(link: Link) -> None:
         opened.append(link)
-        return connect_tcp(link, *arguments, **more)
+        connect(link)
 
-    monkeypatch.setattr(Link, "connect_tcp", counted)
+    monkeypatch.setattr(Link, "connect", counted)
     with endpoint(write_store(tmp_path).path) as running:
         remote = HttpRemote(running.url, connections=1)
         x = np.zeros((4_000_000, 2), np.float32)

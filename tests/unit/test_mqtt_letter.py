@@ -7,26 +7,21 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from cloud_bridge.letter import Letter, Received, new_id, overhead, pack, read, shorten
+from cloud_bridge.protocol.fields import About
 from cloud_bridge.protocol.message import HEADERS, Message, remaining
+from cloud_bridge.protocol.packets import Publication, publish
 from edge_runtime.errors import ProtocolError
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 
 
-def arrived(letter: Letter, now: float) -> MQTTMessage:
-    """The letter as paho hands it to who receives it."""
-    wire = bytes(pack(letter, now).pack())  # type: ignore[no-untyped-call]
-    incoming = MQTTMessage(0, letter.topic.encode())
-    incoming.payload = bytes(letter.message.body)
-    incoming.properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    incoming.properties.unpack(wire)  # type: ignore[no-untyped-call]
-    assert len(wire) + len(letter.topic) + 7 <= overhead(letter)
-    return incoming
+def arrived(letter: Letter, now: float) -> Publication:
+    """The letter as who receives it gets it."""
+    about = pack(letter, now)
+    assert len(publish(letter.topic, about, 0)) <= overhead(letter)
+    return Publication(letter.topic, bytes(letter.message.body), about)
 
 
 @given(
@@ -67,9 +62,7 @@ def test_a_deadline_that_is_over_or_endless() -> None:
 
 def test_without_properties() -> None:
     """A bare publication is a message without headers."""
-    incoming = MQTTMessage(0, b"a")
-    incoming.payload = b"x"
-    received = read(incoming)
+    received = read(Publication("a", b"x"))
     assert received == Received(Message(b"x", {}), None, None, None, {})
 
 
@@ -78,11 +71,8 @@ def test_without_properties() -> None:
 )
 def test_properties_that_are_refused(pairs: list[tuple[str, str]]) -> None:
     """Contradicting properties, and more of them than anybody needs, are an error of the protocol."""
-    incoming = MQTTMessage(0, b"a")
-    incoming.properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    incoming.properties.UserProperty = pairs
     with pytest.raises(ProtocolError):
-        read(incoming)
+        read(Publication("a", about=About(user=pairs)))
 
 
 @given(budget=st.floats(0.001, 1000), waited=st.floats(0, 2000), phase=st.floats(0, 0.999))

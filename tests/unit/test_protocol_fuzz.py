@@ -64,7 +64,7 @@ def examples() -> list[Message]:
     ]
 
 
-EXAMPLES = examples()
+EXAMPLES = [Message(each.body, each.headers) for each in examples()]
 
 
 def assert_read_or_refused(message: Message) -> None:

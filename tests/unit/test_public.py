@@ -49,7 +49,7 @@ def test_importing_the_device_imports_no_vendor_no_network_and_no_event_loop() -
         "ai_edge_litert",
         "asyncio",
         "ssl",
-        "httpcore",
+        "httptools",
         "paho",
         "tqdm",
         "cloud_bridge",

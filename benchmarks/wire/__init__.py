@@ -1,0 +1,1 @@
+"""`python -m benchmarks.wire`: what our clients and endpoint add to the bare wire."""
