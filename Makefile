@@ -4,7 +4,7 @@ BIN := .venv/bin
 STORE := store
 PYTRITON_PYTHON ?= /usr/bin/python3.11
 
-.PHONY: help demo test check bench peers zoo shapes tournament setup store mosquitto lock clean
+.PHONY: help demo test check bench peers soak zoo shapes tournament setup store mosquitto lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
