@@ -65,7 +65,10 @@ class Way:
 
 
 async def forward(trace: LinkTrace, offset: float, ports: Sequence[tuple[int, int]], carried: Carried) -> None:
-    """Carry what comes to the first of each pair of ports to the second, and back, until this process is ended."""
+    """Carry what comes to the first of each pair of ports to the second, and back, until this process is told to end."""
+    ending = asyncio.Event()
+    # Not by an exception from a signal's handler: where that breaks into the loop, a task may never run again, nor end.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     uplink = Uplink(trace.times, trace.rates, offset)
 
     def half(now: float) -> float:
@@ -85,7 +88,7 @@ async def forward(trace: LinkTrace, offset: float, ports: Sequence[tuple[int, in
         listener.bind((HOST, listen))
         await asyncio.start_server(connected, sock=listener, limit=HELD // 2)
     print("ready", flush=True)
-    while True:
+    while not ending.is_set():
         await asyncio.sleep(0.02)
         carried.up, carried.down = up.carried, down.carried
 
