@@ -82,7 +82,7 @@ $(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml mode
 # A server that is not ours, to test against; it pins versions of its own, and declares Python < 3.13 without needing it.
 .venv-mlserver/ready: requirements/mlserver.txt .venv/ready
 	test -x .venv-mlserver/bin/python || $(PYTHON) -m venv .venv-mlserver
-	.venv-mlserver/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r $<
+	.venv-mlserver/bin/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r $<
 	@touch $@
 
 # Servers to measure beside ours, each in an environment of its own. Triton's processes need a Python with its own libpython.
@@ -96,7 +96,7 @@ $(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml mode
 # A client that is not ours, to be asked by.
 .venv-kserve/ready: requirements/kserve.txt .venv/ready
 	test -x .venv-kserve/bin/python || $(PYTHON) -m venv .venv-kserve
-	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	.venv-kserve/bin/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 # The broker of most installations. Where it cannot be installed the tests that need it say so.
