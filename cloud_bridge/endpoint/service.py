@@ -31,7 +31,7 @@ from cloud_bridge.endpoint.opening import Opening
 from cloud_bridge.endpoint.room import Room
 from cloud_bridge.endpoint.schedule import NEVER, Work
 from cloud_bridge.endpoint.statistics import Statistics
-from cloud_bridge.endpoint.workers import Done, Workers, shutting_down, step_back
+from cloud_bridge.endpoint.workers import AT_ONCE, Done, Workers, shutting_down, step_back
 from cloud_bridge.protocol import oip
 from cloud_bridge.protocol.message import LIMITS, Limits, Message, remaining
 from cloud_bridge.protocol.repository import IndexEntry
@@ -67,7 +67,8 @@ class Service:
     could. Calls of one model on inputs of one shape run together, where the model lets them: as many rows as tuning found
     best, and no more than `rows`. One whose budget is over when its turn comes is not run (504). Models are opened when
     they are first asked for, by `opener`; the `models` that were used last are kept open. `room` is for what carries
-    requests here: they take their bytes from it, `held` in all. With `control` whoever may ask may also load and unload
+    requests here: they take their bytes from it, `held` in all. A run that is known to take no more than `quick` seconds is
+    done on the thread that brings the call, if nothing else runs. With `control` whoever may ask may also load and unload
     models. `tracing` is told of each call's end. Raises InputError where the store's plans are damaged.
     """
 
@@ -81,6 +82,7 @@ class Service:
         rows: int = 1024,
         limits: Limits = LIMITS,
         held: int = HELD,
+        quick: float = AT_ONCE,
         control: bool = False,
         opener: Callable[[Bundle], Loaded] | None = None,
         tracing: Tracing | None = None,
@@ -104,7 +106,7 @@ class Service:
         )  # fmt: skip
         self.statistics = Statistics()
         self.metrics = Metrics(lambda: self._workers.waiting, lambda: self._workers.backlog())
-        self._workers = Workers(workers, self._note)
+        self._workers = Workers(workers, self._note, quick)
 
     def submit(
         self, model: str, version: str | None, message: Message, *, received: float, form: Form = oip

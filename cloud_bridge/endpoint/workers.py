@@ -42,10 +42,12 @@ class Done(msgspec.Struct, frozen=True, eq=False):
 
 
 class Workers:
-    """So many of them. `done` is told of each batch that has run, and answers its calls. For any thread."""
+    """So many of them; a run of up to `quick` seconds may be done by who brings the call.
 
-    def __init__(self, count: int, done: Callable[[Done], None]) -> None:
-        self._done = done
+    `done` is told of each batch that has run, and answers its calls. For any thread."""
+
+    def __init__(self, count: int, done: Callable[[Done], None], quick: float = AT_ONCE) -> None:
+        self._done, self._quick = done, quick
         self._scheduler = Scheduler(count)
         self._jobs: dict[Work, Job] = {}
         self._changed = threading.Condition()  # guards the scheduler and the jobs
@@ -71,7 +73,7 @@ class Workers:
         with self._changed:
             if self._closed:
                 raise shutting_down()
-            at_once = not self._jobs and 0.0 < self._scheduler.cost(work.group).safe(work.rows) <= AT_ONCE
+            at_once = not self._jobs and 0.0 < self._scheduler.cost(work.group).safe(work.rows) <= self._quick
             now = monotonic()  # the same for both: what is accepted now is not late now
             offer = self._scheduler.offer(work, now)
             if offer.accepted and at_once:

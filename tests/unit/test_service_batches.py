@@ -64,7 +64,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     store.install(write_bundle(tmp_path / "double", "1.0"))
     services: list[Service] = []
 
-    def start(session: PythonSession, **settings: int) -> Service:
+    def start(session: PythonSession, **settings: float) -> Service:
         def opener(bundle: Bundle) -> Loaded:
             return Loaded(bundle, Candidate(bundle.manifest.variants[0], HERE), session, "a test")
 
@@ -211,7 +211,7 @@ def test_an_answer_tells_what_the_next_call_would_wait(start: Start) -> None:
 def test_a_quick_call_runs_on_the_thread_that_brings_it(start: Start) -> None:
     """Once it is known to be quick, and only when nothing else runs."""
     session = Counting()
-    service = start(session)
+    service = start(session, quick=AMPLE)
     eventually(lambda: submit(service, 1).done(), "a call is done as it is brought")
     session.gate.clear()
     session.begun.clear()
