@@ -34,7 +34,7 @@ class Percentile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample is smaller than `needed(share)`."""
 
     share: float
-    value: Annotated[float, msgspec.Meta(gt=0)]
+    value: Annotated[float, msgspec.Meta(gt=0.0)]
     low: float | None
     high: float | None
 
