@@ -12,7 +12,7 @@ from edge_runtime import backends
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.bundles.store import Bundle, Store
 from edge_runtime.engines import Loaded, candidates, open_best, open_candidate
-from edge_runtime.errors import BackendError, InputError
+from edge_runtime.errors import BackendError, BundleError, InputError
 from edge_runtime.host import host
 from edge_runtime.profile import CACHE, PROFILE, Candidate, key_of
 from edge_runtime.profile import load as load_profile
@@ -43,11 +43,14 @@ class Opening:
         return None if plan is None else plan.best.rows
 
     def __call__(self, bundle: Bundle) -> Loaded:
-        """Raises a BackendError."""
+        """Raises a BackendError, or BundleError where the store's profile is damaged."""
         plan = self.plans.plan(bundle.manifest)
         if plan is not None and (loaded := _planned(bundle, plan, self._folder / ENDPOINT_CACHE)) is not None:
             return loaded
-        profile = load_profile(self._folder / PROFILE)
+        try:
+            profile = load_profile(self._folder / PROFILE)
+        except InputError as error:  # which is not the caller's
+            raise BundleError(str(error)) from error
         return open_best(bundle, profile, caches=self._folder / CACHE)
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from cloud_bridge.client.http import HttpRemote
 from cloud_bridge.endpoint.plans import CACHE, FILE, load
 from cloud_bridge.endpoint.service import Service
+from cloud_bridge.protocol.oip import encode_request
 from edge_runtime.bundles.store import Store
 from edge_runtime.errors import InputError
+from edge_runtime.profile import PROFILE
 from edge_runtime.remote import Call
 from tests.endpoint import endpoint
 from tests.onnx_store import write_store
@@ -55,3 +58,14 @@ def test_a_damaged_plan_is_told_as_the_endpoint_starts(tmp_path: Path) -> None:
     (store.path / FILE).write_text("{")
     with pytest.raises(InputError, match="tune again"):
         Service(Store(store.path))
+
+
+def test_a_damaged_profile_is_not_the_caller_s_fault(tmp_path: Path) -> None:
+    """A call is told what is wrong, with status 500."""
+    store = write_store(tmp_path / "store")
+    (store.path / PROFILE).write_text("{")
+    service = Service(store)
+    answer = service.submit("double", None, encode_request(Call("double", X)), received=monotonic()).result(30.0)
+    service.close()
+    assert answer.status == 500
+    assert b"profile" in bytes(answer.message.body)
