@@ -1,11 +1,24 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and so can be told by a glance to be as they were."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 from edge_runtime.errors import InputError
+
+Stamp: TypeAlias = tuple[int, int, int]
+
+
+def stamp(path: str) -> Stamp | None:
+    """What another file at this path would differ in; None where there is none. For files that are only ever replaced: who
+    asks before each call need not read them each time."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def write_whole(path: Path, data: bytes, what: str) -> None:

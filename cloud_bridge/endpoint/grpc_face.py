@@ -153,21 +153,25 @@ class Face:
             answers.put_nowait(None)
 
     async def _streamed(self, body: bytes, context: Context) -> bytes:
-        received, request_id = monotonic(), ""
+        received, named = monotonic(), form.Named()
         try:
-            request_id = form.decode_named(body).id
+            named = form.decode_named(body)
             with self._service.room.holding(len(body)):
-                answer = await self._answer(body, _headers(context), received)
+                answer = await self._called(named, body, _headers(context), received)
         except EdgeError as error:
             answer = Answer(*encode_error(error))
         except Exception:  # noqa: BLE001 - a defect is one request's, not its stream's
             answer = Answer(*encode_error(defect("a stream")))
         if answer.status == 200:
             return form.encode_streamed(bytes(answer.message.body))
-        return form.encode_streamed_error(reason(answer.message), request_id)
+        return form.encode_streamed_error(reason(answer.message), named.id)
 
     async def _answer(self, body: bytes, headers: Mapping[str, str], received: float) -> Answer:
-        future = self._service.submit(*_target(body), Message(body, headers), received=received, form=form)
+        return await self._called(form.decode_named(body), body, headers, received)
+
+    async def _called(self, named: form.Named, body: bytes, headers: Mapping[str, str], received: float) -> Answer:
+        message, version = Message(body, headers), named.version or None
+        future = self._service.submit(named.name, version, message, received=received, form=form)
         return future.result() if future.done() else await asyncio.wrap_future(future)  # who leaves cancels the call
 
     def _unary(self, method: Method, *, open_to_all: bool = False) -> grpc.RpcMethodHandler[bytes, bytes]:

@@ -108,7 +108,7 @@ class _Face:
 
     async def index(self, request: Request) -> Response:
         async with self._body(request) as body:
-            ready = decode_index(bytes(body))
+            ready = decode_index(body)
         entries = await run_in_threadpool(self._service.index)
         return _json([entry for entry in entries if not ready or entry.state == "READY"])
 
@@ -120,7 +120,7 @@ class _Face:
 
     async def _ordered(self, request: Request, order: Callable[[str], None]) -> Response:
         async with self._body(request) as body:
-            check_order(bytes(body))
+            check_order(body)
         await run_in_threadpool(order, request.path_params["model"])
         return _json({})
 

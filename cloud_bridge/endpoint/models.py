@@ -15,8 +15,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from cloud_bridge.endpoint.followed import Followed
 from cloud_bridge.endpoint.rows import joinable
-from cloud_bridge.endpoint.versions import RuleBook, Split
+from cloud_bridge.endpoint.versions import ANY, FILE, Rule, Rules, Split, read
 from cloud_bridge.protocol.repository import IndexEntry
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.manifest import Manifest, check_name, check_version
@@ -69,7 +70,7 @@ class Models:
         self.store = store
         self._opener, self._capacity, self._rows, self._later = opener, capacity, rows, later
         self._open: OrderedDict[Key, Model] = OrderedDict()
-        self._rules = RuleBook(store.path)
+        self._rules: Followed[Rules] = Followed(store.path / FILE, read, {})
         self._splits: dict[str, Split] = {}
         self._serving: dict[str, str] = {}
         self._trying: set[Key] = set()
@@ -95,7 +96,7 @@ class Models:
 
     def preload(self, name: str) -> None:
         """Open those versions of a model that answer calls which name none. Raises as `open` does."""
-        for version in {self._active(name): None, **self._rules.of(name).traffic}:
+        for version in {self._active(name): None, **self._rule(name).traffic}:
             self.open(name, version)
 
     def load(self, name: str) -> None:
@@ -124,7 +125,7 @@ class Models:
     def versions(self, name: str) -> tuple[str, ...]:
         """Those that answer, oldest first."""
         _named(name, None)
-        return self._rules.of(name).served(self.store.versions(name), self.store.active(name))
+        return self._rule(name).served(self.store.versions(name), self.store.active(name))
 
     def index(self) -> list[IndexEntry]:
         """Every version of every model in the store, and whether it is open."""
@@ -144,9 +145,12 @@ class Models:
         for model in models:
             model.loaded.session.close()
 
+    def _rule(self, name: str) -> Rule:
+        return self._rules.now.get(name, ANY)
+
     def _closed(self, name: str) -> list[tuple[str, str]]:
         """Each version, and why it does not answer, if it does not."""
-        rule, active = self._rules.of(name), self.store.active(name)
+        rule, active = self._rule(name), self.store.active(name)
         installed = self.store.versions(name)
         served = rule.served(installed, active)
         reasons = []
@@ -167,7 +171,7 @@ class Models:
 
     def _allowed(self, name: str, version: str) -> str:
         _named(name, version)
-        served = () if self._rules.of(name).serve == "all" else self.versions(name)
+        served = () if self._rule(name).serve == "all" else self.versions(name)
         if served and version not in served:
             raise NotInstalledError(f"version {version} of {name} is not served here; served are {', '.join(served)}")
         return version
@@ -192,7 +196,7 @@ class Models:
 
     def _share(self, name: str) -> str | None:
         """Whose turn it is of those that share the traffic."""
-        shares = self._rules.of(name).traffic
+        shares = self._rule(name).traffic
         weights = {version: weight for version, weight in shares.items() if (name, version) not in self._bad}
         return self._splits.setdefault(name, Split()).next(weights) if weights else None
 

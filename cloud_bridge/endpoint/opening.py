@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from cloud_bridge.endpoint.followed import Followed
 from cloud_bridge.endpoint.plans import CACHE as ENDPOINT_CACHE
 from cloud_bridge.endpoint.plans import FILE, Plans, Trial, load
 from edge_runtime import backends
@@ -26,16 +27,13 @@ class Opening:
     def __init__(self, store: Store) -> None:
         """Raises InputError where the plans are damaged."""
         self._folder = store.path
-        self._plans = load(self._folder / FILE)
+        path = store.path / FILE
+        self._plans = Followed(path, load, load(path))
 
     @property
     def plans(self) -> Plans:
         """As the file has them now; the last good ones where it was damaged since."""
-        try:
-            self._plans = load(self._folder / FILE)
-        except InputError as error:
-            _log.error("%s", error)
-        return self._plans
+        return self._plans.now
 
     def rows(self, manifest: Manifest) -> int | None:
         """Rows that are as good together as any number; None where that was not measured."""

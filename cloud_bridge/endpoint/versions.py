@@ -2,13 +2,11 @@
 
     STORE/versions.json    {"text": {"serve": 2, "traffic": {"1.0": 90, "1.1": 10}}}
 
-It is replaced whole, and looked at before each call: nothing is started again.
+It is replaced whole, and looked at before each call (`followed.py`): nothing is started again.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -23,8 +21,6 @@ FILE = "versions.json"
 
 Weight = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Serve: TypeAlias = Literal["all"] | Annotated[int, msgspec.Meta(ge=1)] | tuple[str, ...]
-
-_log = logging.getLogger(__name__)
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,30 +62,6 @@ class Split:
         owed[chosen] -= 1.0
         self._owed = owed
         return chosen
-
-
-class RuleBook:
-    """The rules of a store, as its file says now. One that is damaged changes nothing: the last good one holds."""
-
-    def __init__(self, store: Path) -> None:
-        self._path = str(store / FILE)
-        self._seen: tuple[int, int, int] | None = None
-        self._rules: Rules = {}
-
-    def of(self, name: str) -> Rule:
-        """The rule for a model."""
-        try:
-            found = os.stat(self._path)
-            seen = found.st_ino, found.st_mtime_ns, found.st_size
-        except OSError:
-            seen = None
-        if seen != self._seen:
-            self._seen = seen
-            try:
-                self._rules = read(Path(self._path))
-            except InputError as error:
-                _log.error("%s; the rules from before hold", error)
-        return self._rules.get(name, ANY)
 
 
 def read(path: Path) -> Rules:

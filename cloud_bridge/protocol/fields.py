@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from cloud_bridge.protocol.message import Buffer
+from cloud_bridge.protocol.varint import varint
 from edge_runtime.errors import InputError, ProtocolError
 
 LARGEST = 268_435_455
@@ -126,12 +127,7 @@ def number(value: int) -> bytes:
     """In one to four bytes."""
     if value > LARGEST:
         raise InputError(f"MQTT has no packets of {value} bytes; at most {LARGEST}")
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return varint(value)
 
 
 @lru_cache(64)

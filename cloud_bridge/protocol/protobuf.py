@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_bridge.protocol.message import Buffer
+from cloud_bridge.protocol.varint import varint
 from edge_runtime.errors import ProtocolError
 
 VARINT, I64, LEN, I32 = 0, 1, 2, 5
@@ -148,10 +149,4 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 def _to_varint(value: int) -> bytes:
     if 0 <= value < 0x80:  # nearly all are
         return _SHORT[value]
-    value &= (1 << 64) - 1
-    written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)
+    return varint(value & (1 << 64) - 1)

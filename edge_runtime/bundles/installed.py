@@ -13,6 +13,7 @@ import msgspec
 from edge_runtime.bundles.bundle import Bundle, State, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, check_name, check_version
 from edge_runtime.errors import BundleError, ManifestError, NotInstalledError
+from edge_runtime.whole import Stamp, stamp
 
 STATE = "state.json"
 
@@ -22,7 +23,7 @@ class Installed:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._states: dict[str, tuple[tuple[int, int, int], State]] = {}
+        self._states: dict[str, tuple[Stamp, State]] = {}
         if not self.path.is_dir():
             raise BundleError(f"there is no store at {self.path}; make one with Store(path, create=True)")
 
@@ -59,12 +60,8 @@ class Installed:
 
     def _state(self, name: str) -> State:
         file = f"{self.path}/{check_name(name)}/{STATE}"
-        try:
-            found = os.stat(file)
-        except OSError:
+        if (key := stamp(file)) is None:
             return self._read_state(Path(file))
-        # It is only ever replaced, by another file: whoever asks before each call need not read it each time.
-        key = found.st_ino, found.st_mtime_ns, found.st_size
         if (kept := self._states.get(name)) is None or kept[0] != key:
             kept = self._states[name] = key, self._read_state(Path(file))
         return kept[1]
