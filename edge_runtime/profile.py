@@ -22,7 +22,7 @@ PROFILE = "profile.json"
 CACHE = ".compiled"
 """The folder beside a profile that holds what engines made of the chosen models, so that a second start is fast."""
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
 class Candidate(msgspec.Struct, frozen=True):

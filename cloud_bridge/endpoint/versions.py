@@ -19,7 +19,7 @@ from edge_runtime.whole import write_whole
 
 FILE = "versions.json"
 
-Weight = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Weight = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 Serve: TypeAlias = Literal["all"] | Annotated[int, msgspec.Meta(ge=1)] | tuple[str, ...]
 
 

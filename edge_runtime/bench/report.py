@@ -45,7 +45,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Literal["prepare", "run", "answer"]
     """Processing before, the engine, processing after."""
-    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    seconds: Annotated[float, msgspec.Meta(ge=0.0)]
     """The median, of one inference."""
 
 
@@ -73,10 +73,10 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     samples: Samples | None = None
     percentiles: tuple[Percentile, ...] = ()
     """Of the latency of a warm run, in seconds."""
-    paced_cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    paced_cpu: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
     """CPU seconds of one inference at 100 a second (or half as many as the model's slowest candidate can): what the engine
     burns between inferences is in it."""
-    energy: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    energy: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
     """Joules of one inference; None where nothing here measures them."""
     stages: tuple[Stage, ...] = ()
     """Where the time of a whole call goes, for a bundle with processing."""
