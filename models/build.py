@@ -19,8 +19,8 @@ from models.cards import Refusal
 from models.make import BUNDLE, Progress, make
 from models.recipe import Recipe
 
-BUILT = ".built.json"
-"""In the store: model -> digest of what it was built with. It only tells what need not be built again."""
+BUILT = ".built"
+"""In a model's folder of the store: the digest of what it was built with. It only tells what need not be built again."""
 
 PROCESSING = Path(edge_runtime.processing.__file__).parent
 OPTIMIZE = Path(edge_runtime.optimize.__file__).parent
@@ -59,13 +59,13 @@ def build(recipe: Recipe, packages: Path, store: Store, progress: Progress = lam
             made = make(recipe, packages, Path(room), progress)
             refused = tuple(refusal for refusal in made.missing if refusal.name not in recipe.refused)
             built = Built(store.install(made.bundle.folder), True, made.trials, refused)
-    _remember(store, recipe.name, key)
+    (store.path / recipe.name / BUILT).write_text(key)
     return built
 
 
 def _installed(recipe: Recipe, key: str, store: Store) -> Bundle | None:
     """The bundle in the store, made active, if it was built with what is here now, and is whole."""
-    if recipe.version not in store.versions(recipe.name) or _remembered(store).get(recipe.name) != key:
+    if recipe.version not in store.versions(recipe.name) or _built_with(store, recipe.name) != key:
         return None
     bundle = store.bundle(recipe.name, recipe.version)
     try:
@@ -86,14 +86,8 @@ def _key(recipe: Recipe) -> str:
     return digest.hexdigest()
 
 
-def _remembered(store: Store) -> dict[str, str]:
+def _built_with(store: Store, name: str) -> str:
     try:
-        return msgspec.json.decode((store.path / BUILT).read_bytes(), type=dict[str, str])
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return {}
-
-
-def _remember(store: Store, name: str, key: str) -> None:
-    fresh = store.path / f"{BUILT}.new"
-    fresh.write_bytes(msgspec.json.encode({**_remembered(store), name: key}))
-    fresh.replace(store.path / BUILT)
+        return (store.path / name / BUILT).read_text()
+    except FileNotFoundError:
+        return ""

@@ -63,11 +63,13 @@ def cluster(nodes: int) -> Iterator[Cluster]:
 
 
 def main() -> None:
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0"} | SOONER
-    from ray.cluster_utils import Cluster as Nodes
-
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     try:
+        # Ray notes there which cluster was the last one started: not where the user's own is noted.
+        (folder / "ray").mkdir()
+        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder)} | SOONER
+        from ray.cluster_utils import Cluster as Nodes
+
         common: dict[str, Any] = {
             "num_cpus": CPUS,
             "object_store_memory": OBJECTS,

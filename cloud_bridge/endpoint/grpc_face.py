@@ -21,7 +21,7 @@ from cloud_bridge.endpoint.room import BODY_SECONDS
 from cloud_bridge.protocol import grpc as form
 from cloud_bridge.protocol import grpc_metadata as say
 from cloud_bridge.protocol.failures import encode_error, reason
-from cloud_bridge.protocol.message import BUDGET, RETRY_AFTER, TRACE, WAIT, Message, budget_header, remaining
+from cloud_bridge.protocol.message import BUDGET, TRACE, Message, budget_header, remaining
 from edge_runtime.errors import BackendError, BundleError, EdgeError, ProtocolError, RefusedError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -62,7 +62,7 @@ class Face:
 
     def methods(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         questions: dict[str, Question] = {
-            "ServerReady": self.alive,
+            "ServerReady": self.whole,
             "ServerMetadata": self.server,
             "ModelReady": self.ready,
             "ModelMetadata": self.model,
@@ -86,6 +86,13 @@ class Face:
             reading.cancel()
 
     async def alive(self, body: bytes) -> bytes:
+        return say.YES
+
+    async def whole(self, body: bytes) -> bytes:
+        try:
+            await asyncio.to_thread(self._service.check_ready)
+        except RefusedError:
+            return b""
         return say.YES
 
     async def server(self, body: bytes) -> bytes:
@@ -163,8 +170,8 @@ class Face:
         except Exception:  # noqa: BLE001 - a defect is one request's, not its stream's
             answer = Answer(*encode_error(defect("a stream")))
         if answer.status == 200:
-            return form.encode_streamed(bytes(answer.message.body))
-        return form.encode_streamed_error(reason(answer.message), named.id)
+            return form.encode_streamed(answer.message)
+        return form.encode_streamed_error(reason(answer.message), named.id, answer.message)
 
     async def _answer(self, body: bytes, headers: Mapping[str, str], received: float) -> Answer:
         return await self._called(form.decode_named(body), body, headers, received)
@@ -187,7 +194,7 @@ class Face:
                 answer = Answer(*encode_error(error))
             except Exception:  # noqa: BLE001 - a defect here is one caller's INTERNAL and a line in the log
                 answer = Answer(*encode_error(defect("a call over gRPC")))
-            context.set_trailing_metadata(_trailing(answer))
+            context.set_trailing_metadata(tuple(form.beside(answer.message).items()))
             if answer.status != 200:
                 code = _STATUS.get(answer.status, StatusCode.INTERNAL)
                 await context.abort(code, reason(answer.message)[:_LONGEST])
@@ -220,10 +227,6 @@ async def _next(context: Context) -> bytes | None:
     """The next message, if there is one."""
     body: Any = await context.read()
     return None if body is grpc.aio.EOF else bytes(body)
-
-
-def _trailing(answer: Answer) -> tuple[tuple[str, str], ...]:
-    return tuple((name, answer.message.headers[name]) for name in (RETRY_AFTER, WAIT) if name in answer.message.headers)
 
 
 def _told(question: Question) -> Method:

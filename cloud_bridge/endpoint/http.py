@@ -42,7 +42,7 @@ def app(service: Core) -> Starlette:
     routes += [
         Route("/v2", face.server),
         Route("/v2/health/live", face.alive),
-        Route("/v2/health/ready", face.alive),
+        Route("/v2/health/ready", face.whole),
         Route("/v2/health/probe", face.probe, methods=["POST"]),
         Route("/v2/models/stats", face.statistics),
         Route("/metrics", face.metrics),
@@ -76,8 +76,12 @@ class _Face:
     async def server(self, request: Request) -> Response:
         return _response(200, oip.encode_metadata(self._service.server()))
 
-    async def alive(self, request: Request) -> Response:
+    async def whole(self, request: Request) -> Response:
         # The models that a ready server was told to open are open before it listens.
+        await run_in_threadpool(self._service.check_ready)
+        return await self.alive(request)
+
+    async def alive(self, request: Request) -> Response:
         return _response(200, Message(b'{"live":true,"ready":true}', {"content-type": "application/json"}))
 
     async def probe(self, request: Request) -> Response:

@@ -70,7 +70,7 @@ SCHEMAS: dict[str, Any] = {
 PATHS: dict[tuple[str, str], tuple[str, str | None, str | None, tuple[int, ...]]] = {
     ("get", "/v2"): ("what the server is, and its extensions", None, "Any", ()),
     ("get", "/v2/health/live"): ("whether it is there", None, "Any", ()),
-    ("get", "/v2/health/ready"): ("whether it takes calls", None, "Any", ()),
+    ("get", "/v2/health/ready"): ("whether it takes calls", None, "Any", (503,)),
     ("post", "/v2/health/probe"): ("takes bytes and gives nothing", "binary", "InferResponse", (408, 413, 503)),
     ("get", "/v2/models/stats"): ("what all models have done", None, "Any", ()),
     ("post", "/v2/repository/index"): ("every version of every model", "Any", "Any", (400, 413)),

@@ -37,7 +37,7 @@ ASKED = 30.0
 """Seconds for what is no inference: a model may have to be opened."""
 
 TOLD = 2.0
-"""Seconds that replicas have to tell their figures: one that was just lost tells none."""
+"""Seconds that replicas have to tell their figures, or that they are there: one that was just lost tells none."""
 
 GRACE = 5.0
 """Seconds that calls under way get to end."""
@@ -78,6 +78,10 @@ class Replicas:
     def server(self) -> oip.ServerMetadata:
         """As the service's."""
         return told(control=False)
+
+    def check_ready(self) -> None:
+        """As the service's: one replica says that it is there."""
+        self._ask(self._handle.about.remote, within=TOLD)
 
     def load(self, model: str) -> None:
         """Raises RefusedError: replicas come and go, and a new one would know nothing of it."""
@@ -174,10 +178,10 @@ class Replicas:
                 return answer
             again = False
 
-    def _ask(self, method: Callable[..., Any], *arguments: object) -> Any:
-        """What one replica says."""
+    def _ask(self, method: Callable[..., Any], *arguments: object, within: float = ASKED) -> Any:
+        """What one replica says, in so many seconds."""
         try:
-            return method(*arguments).result(timeout_s=ASKED)
+            return method(*arguments).result(timeout_s=within)
         except RayTaskError as error:
             if isinstance(error.cause, EdgeError):
                 raise error.cause from None

@@ -134,6 +134,9 @@ class Service:
         """What this is, and which extensions of the protocol it speaks."""
         return told(control=self.control)
 
+    def check_ready(self) -> None:
+        """Raises RefusedError when no call could be answered now. Its workers are here as long as this is."""
+
     def metadata(self, model: str, version: str | None = None) -> oip.ModelMetadata:
         """What a model takes and gives. Raises NotInstalledError."""
         bundle = self._models.bundle(model, version)

@@ -10,7 +10,7 @@ import msgspec
 from cloud_bridge.protocol import protobuf
 from cloud_bridge.protocol.body import flag, refuse, whole
 from cloud_bridge.protocol.grpc_contents import read_contents
-from cloud_bridge.protocol.message import LIMITS, QUICK, Buffer, Limits, Message, remaining
+from cloud_bridge.protocol.message import LIMITS, QUICK, RETRY_AFTER, WAIT, Buffer, Limits, Message, remaining
 from cloud_bridge.protocol.oip import (
     InferRequest,
     InferResponse,
@@ -138,14 +138,24 @@ def encode_response(response: InferResponse, request: InferRequest) -> Message:
     )
 
 
-def encode_streamed(body: bytes) -> bytes:
-    """A ModelStreamInferResponse of an answer."""
-    return protobuf.write((2, [body]))
+def encode_streamed(answer: Message) -> bytes:
+    """A ModelStreamInferResponse of an answer; what its headers tell of the next call is in its parameters."""
+    return protobuf.write((2, b"".join((answer.body, _beside(answer)))))
 
 
-def encode_streamed_error(text: str, request_id: str) -> bytes:
-    """A ModelStreamInferResponse that says why there is no answer to this request."""
-    return protobuf.write((1, text), (2, protobuf.write((3, request_id))))
+def encode_streamed_error(text: str, request_id: str, answer: Message) -> bytes:
+    """A ModelStreamInferResponse that says why there is no answer to this request, beside what the headers tell."""
+    return protobuf.write((1, text), (2, protobuf.write((3, request_id)) + _beside(answer)))
+
+
+def beside(answer: Message) -> dict[str, str]:
+    """What an answer's headers tell of the next call. It goes into metadata; in a stream, into each answer's parameters."""
+    return {name: answer.headers[name] for name in (RETRY_AFTER, WAIT) if name in answer.headers}
+
+
+def _beside(answer: Message) -> bytes:
+    """To be joined to a ModelInferResponse: a field that comes later adds to those before."""
+    return protobuf.write((4, [_written(name, value) for name, value in beside(answer).items()]))
 
 
 def _parameter(entry: memoryview) -> tuple[str, Parameter]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from edge_runtime.backends import base
 from edge_runtime.errors import ArtifactError, BackendError, DeviceMissingError, EngineMissingError
+from edge_runtime.host import saturates
 from edge_runtime.values import Device, Settings
 
 READERS = {".onnx": "onnx", ".xml": "ir"}
@@ -24,6 +25,8 @@ HINTS: dict[str, Any] = {
 }
 # Threads pinned to cores gain nothing on an idle machine and quadruple the 99th percentile on a busy one.
 CPU_HINTS: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
+# What is left of int8 are its weights: the engine has no int8 kernels that sum wider.
+EXACT: dict[str, Any] = {"LP_TRANSFORMS_MODE": "NO"}
 
 PROPERTIES = {
     "threads": "INFERENCE_NUM_THREADS", "pinning": "ENABLE_CPU_PINNING", "streams": "NUM_STREAMS",
@@ -81,7 +84,9 @@ def read(artifact: Path) -> Any:
 def compile(model: Any, artifact: Path, device: str, settings: Settings, cache: Path | None = None) -> Any:
     """What the engine makes of a model (or of the file itself) for a device: taken from the cache where that holds it, else
     left there. A cache that cannot be used costs time and nothing else."""
-    config = HINTS | (CPU_HINTS if device == "CPU" else {}) | _asked(settings)
+    config = HINTS | _asked(settings)
+    if device == "CPU":
+        config = CPU_HINTS | (EXACT if saturates() else {}) | config
     compiled = None
     if cache is not None:
         with suppress(Exception):

@@ -63,7 +63,7 @@ class Worker:
 
     def __init__(self, request: Request, limits: Limits = Limits(), command: Sequence[str] = COMMAND) -> None:
         self._limits = limits
-        self._answers = b""
+        self._answers = bytearray()
         self._started: Started | None = None
         self._closed = False
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
@@ -156,7 +156,9 @@ class Worker:
         assert stdout is not None  # noqa: S101  (it was asked for)
         if self._closed:
             raise RunError("its process was ended before")
-        while b"\n" not in self._answers:
+        seen = 0
+        while (end := self._answers.find(b"\n", seen)) < 0:
+            seen = len(self._answers)
             left = deadline - time.monotonic()
             self._check_memory()
             if select.select([stdout], [], [], max(0.0, min(left, _GLANCE)))[0]:
@@ -168,7 +170,8 @@ class Worker:
                     raise self._end("it answered without end")
             elif left <= 0:  # not before looking: it may have answered while another one was waited for
                 raise self._end(f"{what} took more than {allowed:g} s")
-        line, _, self._answers = self._answers.partition(b"\n")
+        line = bytes(self._answers[:end])
+        del self._answers[: end + 1]
         return line
 
     def _check_memory(self) -> None:

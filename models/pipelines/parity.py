@@ -24,13 +24,13 @@ WINDOW = 43_844
 CALIBRATION = 8.0
 """Seconds from the start of the sound that quantization may look at. Only windows after them are judged."""
 
-TOLERANCE = {"fp32": 1e-5, "int8": 0.1}
+TOLERANCE = {"fp32": 5e-5, "int8": 0.1}
 """By precision: the largest absolute difference of an output (a probability) that still counts as the same answer.
 
-fp32: the engines sum in different orders; measured 1.4e-6. int8: the six convolutions of the net's heads quantized, the
-filters before its logarithm left alone. As deployed .036 was measured for ONNX and .030 for TFLite, with one or two
-decisions in ten thousand changed. ONNX depends on what it is calibrated with: over eight sets of synthetic notes it was
-.035 to .086, with the first 8 s alone, mostly silence, .42.
+fp32: the engines sum in different orders; measured 1.4e-6, and 1.9e-5 on a processor without AVX-512. int8: the six
+convolutions of the net's heads quantized, the filters before its logarithm left alone. As deployed .036 was measured for
+ONNX and .030 for TFLite, with one or two decisions in ten thousand changed. ONNX depends on what it is calibrated with:
+over eight sets of synthetic notes it was .035 to .086, with the first 8 s alone, mostly silence, .42.
 """
 
 _UP, _DOWN = 441, 320  # RATE / SOURCE_RATE

@@ -66,7 +66,7 @@ def test_signature_is_the_artifacts_own(session: Session) -> None:
 
 
 def test_engines_agree(session: Session, packages: Path) -> None:
-    """Batches of one, three and one again give what ONNX Runtime gives, to 1e-5, on every engine."""
+    """Batches of one, three and one again give what ONNX Runtime gives, to 5e-5, on every engine."""
     raw = packages / "basic_pitch/saved_models/icassp_2022/nmp.onnx"
     reference = backends.backend("onnx").load(raw)
     for windows in (1, 3, 1):
@@ -76,7 +76,7 @@ def test_engines_agree(session: Session, packages: Path) -> None:
         for name, bins in OUTPUTS.items():
             assert outputs[name].shape == (windows, FRAMES, bins)
             assert outputs[name].dtype == np.float32
-            np.testing.assert_allclose(outputs[name], expected[name], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(outputs[name], expected[name], rtol=0, atol=5e-5)
 
 
 def test_outputs_are_the_callers(session: Session) -> None:

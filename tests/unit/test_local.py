@@ -17,7 +17,7 @@ X = {"x": np.ones((1, 2), np.float32)}
 
 
 @pytest.mark.parametrize(
-    "budget", [0, -1, math.nan, math.inf, 1e300, 10**400, True, "0.5", b"1", 1j, [1], {}, np.ones(2), object()], ids=repr
+    "budget", [0, -1, math.nan, math.inf, 1e300, 10**400, True, "0.5", b"1", 1j, [1], {}, np.ones(2), object], ids=repr
 )
 def test_what_is_no_budget(budget: Any) -> None:
     """Whatever is no positive number of seconds, or more of them than can be waited for, is an InputError."""

@@ -251,11 +251,23 @@ def test_orders() -> None:
 
 
 def test_what_a_stream_answers() -> None:
-    """An answer, or why there is none and to which request."""
-    answer = pb.ModelInferResponse(id="7").SerializeToString()
-    assert pb.ModelStreamInferResponse.FromString(grpc.encode_streamed(answer)).infer_response.id == "7"
-    told = pb.ModelStreamInferResponse.FromString(grpc.encode_streamed_error("no", "7"))
+    """An answer, or why there is none and to which request; and what the headers of either tell of the next call."""
+    own = pb.ModelInferResponse(id="7")
+    own.parameters["a"].int64_param = 1
+    headers = {"wait-ms": "1.5", "content-type": "-"}
+    answer = pb.ModelStreamInferResponse.FromString(
+        grpc.encode_streamed(Message(own.SerializeToString(), headers))
+    ).infer_response
+    assert (answer.id, answer.parameters["a"].int64_param, answer.parameters["wait-ms"].string_param) == ("7", 1, "1.5")
+    assert set(answer.parameters) == {"a", "wait-ms"}
+    bare = pb.ModelStreamInferResponse.FromString(grpc.encode_streamed(Message(own.SerializeToString())))
+    assert bare.infer_response == own
+    told = pb.ModelStreamInferResponse.FromString(
+        grpc.encode_streamed_error("no", "7", Message(b"", {"retry-after": "2", "wait-ms": "1900"}))
+    )
     assert (told.error_message, told.infer_response.id) == ("no", "7")
+    said = {name: value.string_param for name, value in told.infer_response.parameters.items()}
+    assert said == {"retry-after": "2", "wait-ms": "1900"}
 
 
 def test_what_server_and_models_say() -> None:

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from cloud_bridge.endpoint.grpc_face import Face
 from cloud_bridge.endpoint.jobs import Answer
 from cloud_bridge.endpoint.metrics import Metrics, joined
 from cloud_bridge.endpoint.statistics import Statistics, merged
+from cloud_bridge.protocol.grpc_metadata import YES
 from cloud_bridge.protocol.message import BUDGET, Message
+from edge_runtime.errors import RefusedError
 from tests.endpoint import eventually
 
 with warnings.catch_warnings():
@@ -186,3 +189,25 @@ def test_metrics_of_several_are_told_apart() -> None:
     assert 'edge_answers_total{replica="0",status="200"} 1.0' in text
     assert 'edge_answers_total{replica="1",status="503"} 1.0' in text
     assert text.count("# TYPE edge_answers_total") == 1
+
+
+@pytest.mark.parametrize("trouble", [None, LOST, TimeoutError()], ids=["there", "lost", "silent"])
+def test_an_endpoint_without_replicas_is_not_ready(trouble: Exception | None) -> None:
+    """Load balancers ask: it is ready while a replica says that it is there."""
+
+    def about(timeout_s: float) -> tuple[str, tuple[str, ...]]:
+        assert timeout_s <= 2.0
+        if trouble is not None:
+            raise trouble
+        return "/store", ()
+
+    handle = Handle(ANSWER)
+    handle.about = SimpleNamespace(remote=lambda: SimpleNamespace(result=about))  # type: ignore[attr-defined]
+    with replicas(handle) as core:
+        assert asyncio.run(Face(core, ()).whole(b"")) == (b"" if trouble else YES)
+        if trouble is None:
+            core.check_ready()
+            return
+        with pytest.raises(RefusedError, match="no replica answers") as refused:
+            core.check_ready()
+        assert refused.value.status == 503
