@@ -36,8 +36,9 @@ bench: setup store mosquitto ## the project's own claims, measured here
 peers: setup store .venv-peers-pytriton/ready .venv-peers-mlserver/ready .venv-peers-ray/ready ## our endpoint beside Triton, MLServer and Ray Serve, on the same engine and file
 	$(BIN)/python -m benchmarks.peers --json reports/peers.json
 
-soak: setup store ## the endpoint for half an hour under load, and half an hour of hostile bytes (needs the extra fuzz)
+soak: setup store ## half an hour each: the endpoint under load, its document's requests, hostile bytes (needs the extra fuzz)
 	$(BIN)/python -m benchmarks.soak --json reports/soak.json
+	$(BIN)/python -m benchmarks.openapi --json reports/openapi.json
 	$(BIN)/python -m benchmarks.fuzz --json reports/fuzz.json
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
