@@ -142,7 +142,7 @@ def apply(shadow: Shadow, update: Update, now: float) -> Shadow | Rejected:
         return _no(400, f"the state cannot be written as JSON: {error}", update.client_token, now)
     if size > LIMIT:
         return _no(413, f"the state would have {size} bytes; at most {LIMIT} are kept", update.client_token, now)
-    if (desired, reported) == (shadow.desired, shadow.reported) and shadow.version:
+    if shadow.version and _same([desired, reported], [shadow.desired, shadow.reported]):
         return shadow
     return Shadow(desired, reported, shadow.version + 1)
 
