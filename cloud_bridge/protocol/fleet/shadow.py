@@ -116,7 +116,10 @@ class Models(msgspec.Struct, frozen=True):
     """Reported only: what of the desired this device does not take, and why."""
 
 
-_Holds = TypeVar("_Holds", Config, Models)
+HOLDS: Mapping[str, type[Config | Models]] = {CONFIG: Config, MODELS: Models}
+"""By a shadow's name."""
+
+_Holds = TypeVar("_Holds", bound=Config | Models)
 
 
 class Shadow(msgspec.Struct, frozen=True):
