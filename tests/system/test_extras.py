@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "grpc,httptools,opentelemetry,prometheus_client,ray,starlette,uvicorn,uvloop"
+VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,starlette,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
