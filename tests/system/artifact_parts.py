@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 BLOCK = 16 << 10
 
@@ -19,8 +21,9 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._tls = tls
         self.folder = folder
         self.ranges = True
         """Whether it knows them."""
@@ -42,7 +45,12 @@ class Server(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http{'s' * bool(self._tls)}://127.0.0.1:{self.server_address[1]}"
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection."""
+        sock, address = super().get_request()
+        return (self._tls.wrap_socket(sock, server_side=True) if self._tls else sock), address
 
     def targets(self) -> list[int]:
         """From which bytes on a target was asked for, one request after another."""
@@ -91,9 +99,9 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """A server of this folder in a thread of its own."""
-    with Server(folder) as server:
+    with Server(folder, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -408,6 +410,20 @@ def test_a_disk_that_takes_no_metadata(device: Trusted) -> None:
     device.folder.write_text("a file")
     with pytest.raises(BundleError, match="device/metadata cannot be used"):
         device.refresh()
+
+
+def test_over_tls(device: Trusted, made: Repository, tmp_path: Path) -> None:
+    """By certificates that the caller trusts; a server with another is not talked to, whatever it would have given."""
+    authority = trustme.CA()
+    here, theirs = ssl.create_default_context(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.configure_trust(here)
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    with serving(made.folder, theirs) as server:
+        assert server.url.startswith("https://")
+        secure = Trusted(tmp_path / "d", device.root, server.url, terms=ONCE, tls=here)
+        assert secure.download(secure.find("double", "1.0")).exists()
+        with pytest.raises(UnreachableError, match="certificate"):
+            Trusted(tmp_path / "e", device.root, server.url, terms=ONCE).refresh()
 
 
 class Killed(BaseException):
