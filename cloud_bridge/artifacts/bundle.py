@@ -12,6 +12,7 @@ import msgspec
 from edge_runtime.bundles import archive
 from edge_runtime.bundles.manifest import check_name, check_version
 from edge_runtime.errors import BundleError
+from edge_runtime.whole import sync
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -67,6 +68,8 @@ def place(source: Path, described: Described, targets: Path) -> Placed:
             placed = Placed(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
             os.fsync(file.fileno())
         fresh.replace(targets / served_path(path, placed.sha256))
+        sync(fresh.parent)
+        sync(targets)
     except OSError as error:
         raise BundleError(f"{source} could not be put into {targets}: {error}") from error
     finally:

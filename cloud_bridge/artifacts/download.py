@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -22,6 +22,7 @@ from edge_runtime.errors import (
     BundleError,
     CancelledError,
     EdgeError,
+    InputError,
     LateError,
     RefusedError,
     UnreachableError,
@@ -48,6 +49,13 @@ class Terms(msgspec.Struct, frozen=True):
     """Seconds without a byte after which a connection is given up, and another one tried."""
     patience: Annotated[float, Meta(ge=0.0)] = 60.0
     """Seconds without a byte that is new, over all connections, after which it is given up. 0: it is tried once."""
+
+    def __post_init__(self) -> None:
+        rate = 1.0 if self.rate is None else self.rate
+        if not (rate > 0.0 and self.spare >= 0 and self.quiet > 0.0 and self.patience >= 0.0):
+            raise InputError(
+                f"a download cannot be done on these terms: {self}; take a rate and a quiet above 0, none below"
+            )
 
 
 class Watch:
@@ -136,12 +144,12 @@ def download(url: str, target: Path, size: int, sha256: str, watch: Watch, tls: 
         path.replace(target)
         sync(target.parent)
     except BundleError:
-        path.unlink(missing_ok=True)
+        _drop(path)
         raise
     except EdgeError:
         raise
     except OSError as error:
-        path.unlink(missing_ok=True)
+        _drop(path)
         raise BundleError(f"{target} could not be written: {error.strerror}; make room on the disk") from error
 
 
@@ -172,6 +180,11 @@ def _more(url: str, part: Part, folder: Path, watch: Watch, pace: Pace, tls: ssl
             watch.rest(pace.rest(len(chunk), time.monotonic()))
     if not part.whole:
         raise UnreachableError(f"{url} ended after {part.have} of {part.size} bytes")
+
+
+def _drop(path: Path) -> None:
+    with suppress(OSError):  # what made it useless is told
+        path.unlink()
 
 
 def _check_room(folder: Path, wanted: int, spare: int) -> None:

@@ -39,6 +39,8 @@ class Server(socketserver.ThreadingTCPServer):
         """Paths of files that never end."""
         self.silent: set[str] = set()
         """Paths that are not answered."""
+        self.dripping: set[str] = set()
+        """Paths of files that come byte by byte, and never to the end."""
         self.asked: list[tuple[str, int]] = []
         """Each path that was asked for, and from which byte on."""
         self.over = threading.Event()
@@ -76,6 +78,9 @@ class _Handler(socketserver.StreamRequestHandler):
         if path.startswith("/targets/") and server.cuts:
             whole = whole[: server.cuts.pop(0)]
         with suppress(OSError):
+            while path in server.dripping and not server.over.wait(0.01):
+                self.wfile.write(whole[:1])
+                whole = whole[1:] or b" "
             self.wfile.write(whole)
             while path in server.endless and not server.over.is_set():
                 self.wfile.write(b"x" * BLOCK)

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,33 @@ def test_a_lost_root_key_is_replaced(device: Trusted, made: Repository) -> None:
     device.refresh()
 
 
+def test_a_device_that_was_off_for_years(tmp_path: Path) -> None:
+    """It came with a root that has expired since, and follows the chain to today's; what is to be renewed is told."""
+    made, now = Repository(tmp_path / "repository", tmp_path / "keys"), time.time()
+    made.init(now - 900 * DAY)
+    made.rotate("root", now - 600 * DAY)
+    made.rotate("targets", now - 300 * DAY)
+    made.publish(now)
+    with serving(made.folder) as server:
+        root = (made.folder / "metadata" / "1.root.json").read_bytes()
+        device = Trusted(tmp_path / "device", root, server.url, terms=ONCE)
+        device.refresh()
+        assert made.expiring(now + 30 * DAY) == ()
+        assert made.expiring(now + 70 * DAY) == ("root", "targets")
+
+
+def test_an_expired_root_is_told(tmp_path: Path) -> None:
+    """Though all else was signed today."""
+    made, now = Repository(tmp_path / "repository", tmp_path / "keys"), time.time()
+    made.init(now - 400 * DAY)
+    made.publish(now)
+    with serving(made.folder) as server:
+        root = (made.folder / "metadata" / "1.root.json").read_bytes()
+        with pytest.raises(UntrustedError, match=r"Final root\.json is expired") as caught:
+            Trusted(tmp_path / "device", root, server.url, terms=ONCE).refresh()
+    assert caught.value.trouble == "expired"
+
+
 @pytest.mark.parametrize("role", ["snapshot", "timestamp", "targets"])
 def test_a_lost_key_is_replaced(device: Trusted, made: Repository, server: Server, tmp_path: Path, role: str) -> None:
     """Without the old one at hand. Devices go along, new ones too; what its finder signs is refused."""
@@ -404,6 +433,40 @@ def test_nobody_there(device: Trusted, server: Server, tmp_path: Path, made: Rep
         device.refresh()
 
 
+@pytest.mark.parametrize("file", ["metadata", "target"])
+def test_slow_retrieval(device: Trusted, server: Server, file: str) -> None:
+    """A server that gives a byte now and then, for ever, holds a device until the deadline only."""
+    target = device.find("double", "1.0")
+    server.dripping = served(server) | {"/metadata/timestamp.json"}
+    fetched: Callable[..., object] = device.refresh if file == "metadata" else partial(device.download, target)
+    with pytest.raises(LateError):
+        fetched(deadline=time.monotonic() + 0.5)
+
+
+def test_two_operators_at_once(device: Trusted, made: Repository, tmp_path: Path) -> None:
+    """Take turns: none overwrites what another has signed."""
+    bundles = [write_bundle(tmp_path / f"b{number}", f"2.{number}") for number in range(4)]
+
+    def work(bundle: Path) -> None:
+        made.add(bundle, time.time())
+        made.publish(time.time())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, bundles))
+    assert [role.version for role in made.standing()] == [1, 6, 6, 6]
+    device.refresh()
+    assert all(device.find("double", f"2.{number}").bundle for number in range(4))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate": 0.0}, {"rate": float("nan")}, {"spare": -1}, {"quiet": 0.0}, {"patience": -1.0}], ids=str
+)
+def test_terms_that_cannot_be_kept(wrong: dict[str, Any]) -> None:
+    """Are refused where they are made."""
+    with pytest.raises(InputError, match="terms"):
+        Terms(**wrong)
+
+
 def test_a_disk_that_takes_no_metadata(device: Trusted) -> None:
     """Is a BundleError that names the folder."""
     device.folder.parent.mkdir(exist_ok=True)
@@ -484,6 +547,42 @@ def test_killed_at_every_write(
     made.publish(time.time())
     device.refresh()
     assert device.find("double", "3.0").bundle is not None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
+@given(
+    acts=st.lists(
+        st.tuples(st.sampled_from(["add", "publish", *ROLES]), st.integers(1, 7), st.sampled_from(["before", "after"])),
+        max_size=8,
+    )
+)
+def test_any_acts_killed_anywhere(tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, int, str]]) -> None:
+    """In any order: the device follows every state, and what it has once found stays there, until all is done once more."""
+    here = tmp_path_factory.mktemp("acts")
+    made = Repository(here / "repository", here / "keys")
+    made.init(time.time())
+    with serving(made.folder) as server:
+        root = (made.folder / "metadata" / "1.root.json").read_bytes()
+        device = Trusted(here / "device", root, server.url, terms=ONCE)
+        found: set[str] = set()
+        for number, (act, write_number, when) in enumerate(acts):
+            repository = Repository(made.folder, made.keys.folder, write=Fuse(write_number, when))
+            with suppress(Killed):
+                if act == "add":
+                    repository.add(write_bundle(here / f"b{number}", f"1.{number}"), time.time())
+                elif act == "publish":
+                    repository.publish(time.time())
+                else:
+                    repository.rotate(act, time.time())
+            device.refresh()
+            for bundle in made.bundles():
+                with suppress(NotInstalledError):
+                    device.find(bundle.name, bundle.version)
+                    found.add(bundle.version)
+            assert all(device.find("double", version).bundle for version in found)
+        made.publish(time.time())
+        device.refresh()
+        assert all(device.download(device.find(bundle.name, bundle.version)) for bundle in made.bundles())
 
 
 def test_killed_while_it_is_made(tmp_path: Path) -> None:
