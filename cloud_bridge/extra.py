@@ -9,6 +9,8 @@ from edge_runtime.errors import InputError
 
 PACKAGES = {
     "grpc": "grpc",
+    **dict.fromkeys(("securesystemslib", "tuf"), "agent"),
+    "cryptography": "control",
     "opentelemetry": "trace",
     "ray": "ray",
     **dict.fromkeys(("cryptography", "securesystemslib"), "agent"),

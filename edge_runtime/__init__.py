@@ -24,6 +24,7 @@ from edge_runtime.errors import (
     RemoteError,
     RunError,
     UnreachableError,
+    UntrustedError,
 )
 from edge_runtime.local import ModelStream
 from edge_runtime.model import Model
@@ -66,4 +67,5 @@ __all__ = [
     "Settings",
     "Tensors",
     "UnreachableError",
+    "UntrustedError",
 ]

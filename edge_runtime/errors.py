@@ -6,6 +6,7 @@ EdgeError
 ├── BundleError            who made or deployed the bundle
 │   ├── ManifestError          it is not a manifest that this version reads
 │   ├── DigestError            bytes are not those that the manifest names
+│   ├── UntrustedError         what a server gave is not what the operator signed
 │   └── NotInstalledError      the store holds no such model, or no such version
 ├── BackendError           who set up the device
 │   ├── EngineMissingError     the engine, or a package that processing needs, is not installed
@@ -58,6 +59,21 @@ class ManifestError(BundleError):
 
 class DigestError(BundleError):
     """Bytes on disk or in an archive are not the bytes whose digest the manifest gives."""
+
+
+class UntrustedError(BundleError):
+    """What a server gave is not what the repository's operator signed, or not the newest of it.
+
+    `trouble` says which: "expired" (a freeze, or nobody published), "rollback", "mixed" (parts of different times),
+    "signature" (wrong, too few, or of a key that does not count), "hash", "length", "malformed".
+    """
+
+    def __init__(self, message: str, *, trouble: str) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), trouble=self.trouble), self.args, self.__dict__
 
 
 class NotInstalledError(BundleError):

@@ -33,3 +33,12 @@ def write_whole(path: Path, data: bytes, what: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise InputError(f"{what} could not be written to {path}: {error}; the old file is untouched") from error
+
+
+def sync(folder: Path) -> None:
+    """Bring a folder's entries to the disk: a new or a renamed file is not there before. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -210,6 +210,11 @@ class _Archive:
             raise BundleError(f"{self._source} holds {entry.filename!r} twice")
         if entry.orig_filename != entry.filename or kind not in (0, stat.S_IFREG):
             raise BundleError(f"{self._source} holds {entry.orig_filename!r}, which is not a plain file")
+        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            # Of the others some take as much memory as the file says, gigabytes, and fail by errors of their own.
+            raise BundleError(
+                f"{self._source} holds {entry.filename!r} compressed by method {entry.compress_type}: deflate it"
+            )
         if entry.flag_bits & 1:
             raise BundleError(f"{self._source} holds {entry.filename!r} encrypted: a bundle is not")
 

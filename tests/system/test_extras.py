@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,starlette,uvicorn,uvloop"
+VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,starlette,tuf,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,17 @@ def test_without_ray_serving_on_it_names_the_extra(store: Path) -> None:
     status, printed = without("ray", "cloud_bridge.cli", "serve", store, "--http", ":0", "--engine", "ray")
     assert status == 2
     assert "pip install 'edge-runtime[ray]'" in printed
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("cryptography", "control"), ("securesystemslib", "agent"), ("tuf", "agent")]
+)
+def test_without_its_libraries_a_repository_names_the_extra(tmp_path: Path, package: str, extra: str) -> None:
+    """And makes none."""
+    status, printed = without(package, "cloud_bridge.cli", "repository", "init", tmp_path / "r", "--keys", tmp_path / "k")
+    assert status == 2
+    assert f"pip install 'edge-runtime[{extra}]'" in printed
+    assert not (tmp_path / "r").exists()
 
 
 def test_without_grpc_only_serving_over_it_needs_it(store: Path) -> None:

@@ -201,6 +201,17 @@ def test_compressed(store: Store, packed: Path, tmp_path: Path) -> None:
     assert store.install(other).manifest.name == "double"
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_methods_that_are_not_read(store: Store, packed: Path, tmp_path: Path, method: int) -> None:
+    """LZMA takes the memory that the file asks for, be it gigabytes; nothing but deflate is unpacked."""
+    other = repack(packed, tmp_path / "x.bundle", lambda a, e, data: a.writestr(e, data, method))
+    assert_refused(store, other, "compressed by method")
+    greedy = other.read_bytes().replace(b"\x09\x04\x05\x00\x5d\x00\x00\x80\x00", b"\x09\x04\x05\x00\x5d\xff\xff\xff\xff")
+    assert (greedy == other.read_bytes()) == (method != zipfile.ZIP_LZMA)
+    (tmp_path / "x.bundle").write_bytes(greedy)
+    assert_refused(store, tmp_path / "x.bundle", "compressed by method")
+
+
 def test_unknown_manifest_field(store: Store, tmp_path: Path) -> None:
     """A manifest with a field that this version does not know is refused in either form."""
     data = encode(manifest_of(file_of("m", b"1"))).replace(b'"schema"', b'"colour": 1, "schema"')
