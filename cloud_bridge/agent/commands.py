@@ -127,7 +127,7 @@ def steps_of(work: Work) -> tuple[Step, ...]:
     """What a job consists of, in this order."""
     match work:
         case Deploy(tune=tune):
-            return (Step("fetch"), Step("install"), *((Step("tune"),) if tune else ()), *_TRIAL)
+            return (Step("install"), *((Step("tune"),) if tune else ()), *_TRIAL)
         case Activate():
             return _TRIAL
         case Rollback():

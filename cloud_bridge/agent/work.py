@@ -35,6 +35,10 @@ LONGEST = 30 * 86400.0
 """Seconds that a job may have until it expires: its id is kept until then, and somewhat longer."""
 
 
+DETAIL = 1024
+"""Characters of one detail, at most."""
+
+
 class Order(msgspec.Struct, frozen=True):
     """What a verified document says."""
 
@@ -201,8 +205,9 @@ def decide(job: Job, steps: Sequence[Step], here: Here, told: State | None, now:
 
 
 def report_of(job: Job) -> Report:
-    """What the server is to know of a job now."""
-    return Report(job.id, job.execution, job.state, job.details | ({"step": job.step} if job.step else {}), job.body)
+    """What the server is to know of a job now: details that say something, cut to what it takes."""
+    told = job.details | {"step": job.step}
+    return Report(job.id, job.execution, job.state, {name: text[:DETAIL] for name, text in told.items() if text}, job.body)
 
 
 def _first(job: Job, steps: Sequence[Step], told: State | None, now: float) -> Act:
