@@ -242,7 +242,7 @@ def resident_of(process: int | str) -> int | None:
         return None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """When the parent is killed the child must not stay; and it is the first to go where memory runs out."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -254,7 +254,7 @@ def _die_with_parent() -> None:
 
 def main(vendor: Vendor) -> None:
     """The process: answers go to what is stdout now, and nothing else does."""
-    _die_with_parent()
+    die_with_parent()
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(vendor, sys.stdin.buffer, sink)

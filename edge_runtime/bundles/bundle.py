@@ -70,18 +70,33 @@ def _read_manifest(folder: Path) -> bytes:
         raise BundleError(f"{folder} is not a bundle: {MANIFEST}: {error.strerror}") from error
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which version of a model is active, and which were before it, oldest first."""
 
     active: str | None = None
     history: tuple[str, ...] = ()
+    trial: bool = False
+    """The active version is on trial: unless it is committed, the one before comes back."""
 
-    def activate(self, version: str) -> State:
-        """With this version active; activating the active one changes nothing."""
+    def activate(self, version: str, *, trial: bool = False) -> State:
+        """With this version active; activating the active one changes nothing, but that without `trial` it is committed. A
+        version on trial that another one takes the place of was never one to go back to."""
         if version == self.active:
-            return self
+            return self if trial else self.commit()
+        if self.trial:
+            return self.abandon().activate(version, trial=trial)
         before = self.history if self.active is None else (*self.history, self.active)
-        return State(version, before[-MAX_HISTORY:])
+        return State(version, before if trial else before[-MAX_HISTORY:], trial)
+
+    def commit(self) -> State:
+        """With the active version no longer on trial."""
+        return State(self.active, self.history[-MAX_HISTORY:])
+
+    def abandon(self) -> State:
+        """With the version active that was before the one on trial, or none; unchanged where none is on trial."""
+        if not self.trial:
+            return self
+        return self.rollback() if self.history else State()
 
     def rollback(self) -> State:
         """With the version active that was before; the ones before that stay, for a further rollback."""
@@ -91,4 +106,4 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def forget(self, version: str) -> State:
         """Without this version in the history."""
-        return State(self.active, tuple(other for other in self.history if other != version))
+        return State(self.active, tuple(other for other in self.history if other != version), self.trial)

@@ -44,6 +44,17 @@ class Installed:
         """The active version of a model, if one is."""
         return self._state(name).active
 
+    def trial(self, name: str) -> str | None:
+        """The active version of a model, if it is on trial."""
+        state = self._state(name)
+        return state.active if state.trial else None
+
+    def before(self, name: str) -> str:
+        """The version that a rollback brings back. Raises NotInstalledError if none was active before."""
+        back = self._state(name).rollback().active
+        assert back is not None  # noqa: S101  (a history holds versions)
+        return back
+
     def bundle(self, name: str, version: str | None = None) -> Bundle:
         """An installed version, the active one if none is named. Raises NotInstalledError."""
         version = version or self.active(name)

@@ -1,7 +1,8 @@
 """The bundles of a device, on disk: versions side by side, one of them active.
 
     STORE/NAME/VERSION/manifest.json, ...    a version; never written to once it is there
-    STORE/NAME/state.json                    {"active": VERSION, "history": [...]}: activate and rollback replace it whole
+    STORE/NAME/state.json                    {"active": VERSION, "history": [...], "trial": true}: what serves, what did
+                                             before, and whether that is to come back unless it is committed; replaced whole
     STORE/.staging-*                         installs under way, or what a killed one left (the next install sweeps it up)
     STORE/.lock                              held while something above changes; readers need no lock
 
@@ -59,12 +60,33 @@ class Store(Installed):
                         self._place(manifest, digest, staging)
         return self.activate(manifest.name, manifest.version) if activate else self.bundle(manifest.name, manifest.version)
 
-    def activate(self, name: str, version: str) -> Bundle:
-        """Make an installed version the active one, by one atomic rename."""
+    def activate(self, name: str, version: str, *, trial: bool = False) -> Bundle:
+        """Make an installed version the active one, by one atomic rename.
+
+        On `trial` it serves as any other, until `commit` keeps it or `abandon` brings back what was before; that survives
+        whatever ends this process. Whoever gives versions on trial abandons what is left of them when it starts.
+        """
         with disk(f"cannot activate {name} {version}"), self._locked():
             bundle = self.bundle(name, version)
-            self._change(name, self._state(name).activate(version))
+            self._change(name, self._state(name).activate(version, trial=trial))
         return bundle
+
+    def commit(self, name: str, version: str) -> Bundle:
+        """Keep a version that was on trial. Raises BundleError if it is not active any more."""
+        with disk(f"cannot commit {name} {version}"), self._locked():
+            bundle, state = self.bundle(name, version), self._state(name)
+            if state.active != version:
+                raise BundleError(f"{name} {version} cannot be committed: active is {state.active or 'none'}")
+            self._change(name, state.commit())
+        return bundle
+
+    def abandon(self, name: str) -> str | None:
+        """Make the version active that was before the one on trial, or none if none was, by one atomic rename. The version
+        that was on trial; None where none was, which changes nothing."""
+        with disk(f"cannot bring back what was before {name}"), self._locked():
+            state = self._state(name)
+            self._change(name, state.abandon())
+        return state.active if state.trial else None
 
     def rollback(self, name: str) -> Bundle:
         """Make the version active that was active before, by one atomic rename. Raises NotInstalledError if none was."""

@@ -213,6 +213,56 @@ def test_state_is_a_history(steps: list[str]) -> None:
         assert state.active not in state.history[-1:]
 
 
+def test_a_trial_ends_in_one_of_two_ways(three: Store, tmp_path: Path) -> None:
+    """A version on trial serves; committed it stays, abandoned the one before is back, also for the next process."""
+    three.install(write_bundle(tmp_path / "2.0", "2.0"), activate=False)
+    three.activate("double", "2.0", trial=True)
+    again = Store(three.path)
+    assert (again.active("double"), again.trial("double"), again.before("double")) == ("2.0", "2.0", "1.2")
+    assert again.abandon("double") == "2.0"
+    assert (three.active("double"), three.trial("double"), three.before("double")) == ("1.2", None, "1.1")
+    assert three.abandon("double") is None
+    three.activate("double", "2.0", trial=True)
+    three.commit("double", "2.0")
+    assert three.abandon("double") is None
+    assert (three.active("double"), three.before("double")) == ("2.0", "1.2")
+
+
+def test_a_first_version_on_trial(store: Store, tmp_path: Path) -> None:
+    """Where nothing was before, nothing is active after it was abandoned."""
+    store.install(write_bundle(tmp_path / "b"), activate=False)
+    store.activate("double", "1.0", trial=True)
+    assert store.abandon("double") == "1.0"
+    assert store.active("double") is None
+
+
+def test_a_version_that_is_not_active_is_not_committed(three: Store) -> None:
+    """Somebody activated another one meanwhile: theirs stays."""
+    three.activate("double", "1.0", trial=True)
+    three.activate("double", "1.1")
+    with pytest.raises(BundleError, match=r"active is 1\.1"):
+        three.commit("double", "1.0")
+    assert (three.active("double"), three.trial("double")) == ("1.1", None)
+
+
+@given(
+    st.lists(st.sampled_from(["1", "2", "3", "try 1", "try 2", "try 3", "commit", "abandon"]), max_size=40), st.booleans()
+)
+def test_a_version_on_trial_is_never_one_to_go_back_to(steps: list[str], full: bool) -> None:
+    """Whatever happens, abandoning gives the last state in which nothing was on trial, and only that was active before
+    which was committed or activated outright."""
+    state = settled = State("3", tuple("12" * (MAX_HISTORY // 2))) if full else State()
+    for step in steps:
+        if step in ("commit", "abandon"):
+            state = state.commit() if step == "commit" else state.abandon()
+        else:
+            state = state.activate(step.removeprefix("try "), trial=step.startswith("try "))
+        if state.trial:
+            assert state.abandon() == settled
+        else:
+            settled = state
+
+
 def test_version_order() -> None:
     """Versions sort by number; a -tag comes before the plain version and a +tag after it."""
     versions = ["2", "10", "1.10", "1.9", "1.9-rc1", "1.9+cpu", "1"]

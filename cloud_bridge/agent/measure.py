@@ -1,0 +1,122 @@
+"""What an agent has measured: whether a version gives the right outputs in time, benchmarks, tournaments. It imports
+engines and is run in a process of its own: see `child`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from cloud_bridge.agent.commands import Activate, Benchmark, Deploy, Tune
+from cloud_bridge.agent.work import Done
+from edge_runtime import backends
+from edge_runtime.backends.base import Session
+from edge_runtime.bench import report
+from edge_runtime.bench.harness import bench, inputs_of
+from edge_runtime.bench.measure import timed
+from edge_runtime.bundles import golden
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.installed import Installed
+from edge_runtime.engines import in_order, open_best
+from edge_runtime.errors import InputError, RunError
+from edge_runtime.objective import Objective
+from edge_runtime.profile import CACHE, PROFILE, distribution, load, save
+from edge_runtime.tuning import compiled
+from edge_runtime.tuning.meters import meter
+from edge_runtime.tuning.tournament import tune as hold
+
+BODY = 100_000
+"""Bytes of a result, at most: with what is around it, it fits into a message that every broker takes."""
+
+RUNS, SECONDS = 300, 5.0
+"""Of the latency that is held against a budget, whichever is reached first."""
+
+
+def check(store: Installed, work: Activate | Deploy, device: str | None) -> Done:
+    """Open the version as the runtime will, hold it against its golden outputs, then its latency against the budget. Raises
+    RunError where it is over its tolerance or its budget, and as `open_best`."""
+    bundle = store.bundle(work.model, work.version)
+    loaded = open_best(bundle, load(store.path / PROFILE), device=device, caches=store.path / CACHE)
+    with closing(loaded.session) as session:
+        found = {"engine": str(loaded.candidate), **_compared(bundle, session, loaded.candidate.variant.tolerance)}
+        if work.budget is not None:
+            found["p99"] = f"{_in_time(bundle, session, work.budget) * 1e3:.3g} ms"
+    return Done(found)
+
+
+def benchmark(store: Installed, work: Benchmark) -> Done:
+    """The report of a benchmark of the active versions."""
+    bundles = [store.bundle(name) for name in work.models]
+    chosen = [found for found in backends.devices() if found.fits(work.device)]
+    command = f"edge-runtime bench {' '.join(work.models)}"
+    found = bench(bundles, devices=chosen, runs=work.runs, seconds=work.seconds, command=command)
+    failed = sum(entry.error is not None for entry in found.entries)
+    return Done({"measured": str(len(found.entries) - failed), "failed": str(failed)}, _body(report.encode(found)))
+
+
+def tune(store: Installed, work: Tune | Deploy) -> Done:
+    """Hold a tournament, and let the runtime use its outcome. Of a version that is being deployed: for what the model was
+    tuned for before."""
+    path, bundle = store.path / PROFILE, store.bundle(work.model, getattr(work, "version", None))
+    manifest = bundle.manifest
+    if isinstance(work, Tune):
+        objective, device = Objective(work.objective, work.busy), work.device
+    else:
+        choice = load(path).choice(manifest.name, manifest.version)
+        objective, device = Objective() if choice is None else choice.objective, None
+    devices = [found for found in backends.devices() if found.fits(device)]
+    tuned = hold(bundle, objective=objective, devices=devices, meter=meter(objective))
+    profile = load(path).updated(tuned=(tuned,))
+    save(profile, path)
+    winner = next(iter(in_order(manifest, profile))).candidate
+    kept = compiled.keep(bundle, winner, tuned.winner.key, path.parent / CACHE)
+    compiled.prune(path.parent / CACHE, profile.keys())
+    found = {"winner": tuned.winner.name, "p95": f"{tuned.winner.at(0.95) * 1e3:.3g} ms", "compiled": kept}
+    return Done(found, _body(msgspec.json.encode(tuned)) if isinstance(work, Tune) else b"")
+
+
+def _compared(bundle: Bundle, session: Session, tolerance: float | None) -> dict[str, str]:
+    """How far it is from its golden outputs. Without any: whether it runs, and gives numbers."""
+    signature = bundle.manifest.signature
+    run = session.stream().run if signature.hidden_state else session.run
+    if bundle.manifest.golden is not None:
+        return {"distance": f"{golden.check(run, *golden.load(bundle), tolerance):.2g}"}
+    outputs = run({**inputs_of(bundle, 0), **signature.zeros(bundle.manifest.sizes)})
+    if not all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+        raise RunError("its outputs are no numbers")
+    return {}
+
+
+def _in_time(bundle: Bundle, session: Session, budget: float) -> float:
+    """The 99th percentile of its latency in seconds. Raises RunError where that is over the budget."""
+    inputs = inputs_of(bundle, 0)
+    run = session.stream().run if bundle.manifest.signature.recurrent else session.run
+    timed(lambda: run(inputs), 3, 0.2)
+    taken = timed(lambda: run(inputs), RUNS, SECONDS).times
+    p99 = distribution([each * 1e-9 for each in taken])[99]
+    if p99 > budget:
+        raise RunError(f"99 % of its runs take up to {p99 * 1e3:.3g} ms here; its budget is {budget * 1e3:.3g} ms")
+    return p99
+
+
+def _body(data: bytes) -> bytes:
+    packed = zlib.compress(data, 9)
+    if len(packed) > BODY:
+        raise InputError(f"the result has {len(packed)} bytes compressed, and {BODY} travel: ask for fewer models or runs")
+    return packed
+
+
+def run(folder: Path, work: Activate | Deploy | Benchmark | Tune, step: str, device: str | None) -> Done:
+    """One of these, by the name of its step."""
+    store = Installed(folder)
+    if step == "check" and isinstance(work, Activate | Deploy):
+        return check(store, work, device)
+    if step == "benchmark" and isinstance(work, Benchmark):
+        return benchmark(store, work)
+    if step == "tune" and isinstance(work, Tune | Deploy):
+        return tune(store, work)
+    raise InputError(f"{step} of {type(work).__name__} is nothing that is measured")
