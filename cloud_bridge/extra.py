@@ -9,7 +9,7 @@ from edge_runtime.errors import InputError
 
 PACKAGES = {
     "grpc": "grpc",
-    **dict.fromkeys(("securesystemslib", "tuf"), "agent"),
+    **dict.fromkeys(("paho", "securesystemslib", "tuf"), "agent"),
     "cryptography": "control",
     "opentelemetry": "trace",
     "ray": "ray",

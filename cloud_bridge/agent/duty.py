@@ -90,12 +90,15 @@ class Duty:
         self._here: Here = None
         self._at: Order | None = None
 
-    def receive(self, id: str, document: bytes, now: float, *, execution: int = 1, version: int = 1) -> Report | None:
+    def receive(
+        self, id: str, document: bytes, now: float, *, digest: str = "", execution: int = 1, version: int = 1
+    ) -> Report | None:
         """A job's message. When this returns it may be acknowledged. The report of one that is refused: to be published
-        once, for nothing is kept of it. Raises InputError for what can be no job's id."""
+        once, for nothing is kept of it. `digest` is what makes two documents the same one; "": the SHA-256 of all their
+        bytes. Raises InputError for what can be no job's id."""
         if not _ID.fullmatch(id):
             raise InputError(f"job id {id[:80]!r}: use 1 to 64 of A-Z a-z 0-9 _ and -")
-        offer = Offer(id, hashlib.sha256(document).hexdigest(), execution, version)
+        offer = Offer(id, digest or hashlib.sha256(document).hexdigest(), execution, version)
         known = self._journal.find(offer.id)
         match admit(offer, known, self._order(document), self._journal.waiting(), now):
             case Taken(job):

@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from cloud_bridge.agent.commands import Step, Work
+from cloud_bridge.protocol.fleet.commands import LIFETIME
 
 State = Literal["QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "TIMED_OUT", "REJECTED", "REMOVED", "CANCELED"]
 
@@ -31,9 +32,9 @@ ATTEMPTS = 3
 WAITING = 100
 """Jobs that may be unfinished at once."""
 
-LONGEST = 30 * 86400.0
-"""Seconds that a job may have until it expires: its id is kept until then, and somewhat longer."""
-
+LONGEST = LIFETIME + 300.0
+"""Seconds that a job may have until it expires, by a clock that may be somewhat behind: its id is kept until then, and
+longer."""
 
 DETAIL = 1024
 """Characters of one detail, at most."""

@@ -1,0 +1,91 @@
+"""From a signed order to what is done about it here: the document of a job, checked, as this agent's work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cloud_bridge.agent import commands
+from cloud_bridge.agent.commands import Work
+from cloud_bridge.agent.work import Order
+from cloud_bridge.protocol.fleet import commands as ordered
+from cloud_bridge.protocol.fleet.commands import Command
+from cloud_bridge.protocol.fleet.envelope import LARGEST, Envelope
+from cloud_bridge.protocol.fleet.wire import decode
+from cloud_bridge.signing import PublicKey, read_public, verify
+from edge_runtime.errors import InputError, ProtocolError
+
+Budgets = Mapping[str, float]
+"""Seconds by model: what this device's shadow says."""
+
+
+class Orders:
+    """Whom this device obeys, and what it makes of what they say."""
+
+    def __init__(
+        self, thing: str, groups: Sequence[str], keys: Sequence[PublicKey], threshold: int, clock: Callable[[], float],
+        budgets: Callable[[], Budgets],
+    ) -> None:  # fmt: skip
+        """`clock` is in seconds since 1970. Raises InputError where no order could ever be signed well enough."""
+        if not 1 <= threshold <= len(keys):
+            raise InputError(f"{threshold} signatures are asked for, and {len(keys)} keys are known: give 1 to {len(keys)}")
+        self._thing, self._groups, self._keys, self._threshold = thing, tuple(groups), tuple(keys), threshold
+        self._clock, self._budgets = clock, budgets
+
+    def read(self, envelope: bytes) -> Order:
+        """What is ordered. Raises ProtocolError for what is not signed, or not for this device, now; InputError for what
+        this version does not do."""
+        signed = verify(envelope, self._keys, self._threshold, self._thing, self._groups, self._clock())
+        document = signed.document
+        return Order(document.job_id, work_of(document.command, self._budgets()), document.expires_at)
+
+
+def work_of(command: Command, budgets: Budgets) -> Work:
+    """What an order is here. Raises InputError for what this version does not do."""
+    match command:
+        case ordered.Deploy(model=model, version=version, digest=digest, target=target, health=health, soak=soak):
+            return commands.Deploy(
+                model=model, version=version, digest=digest, target=target, soak=soak,
+                budget=budgets.get(model) if health.p99 is None else health.p99,
+            )  # fmt: skip
+        case ordered.Activate(model=model, version=version, health=health, soak=soak):
+            budget = budgets.get(model) if health.p99 is None else health.p99
+            return commands.Activate(model=model, version=version, budget=budget, soak=soak)
+        case ordered.Rollback(model=model):
+            return commands.Rollback(model)
+        case ordered.Benchmark(models=models, runs=runs, seconds=seconds, device=device):
+            return commands.Benchmark(models=models, runs=runs, seconds=seconds, device=device or None)
+        case ordered.CollectLog(most=most):
+            return commands.CollectLog(most)
+        case ordered.Tune():
+            return _tune(command)
+
+
+def digest_of(envelope: bytes) -> str:
+    """With its id, what makes a job the same job: the digest of what was signed, however the envelope is written. Of what
+    is no envelope, that of its bytes."""
+    try:
+        payload = decode(envelope, Envelope, LARGEST).payload
+    except ProtocolError:
+        payload = envelope
+    return hashlib.sha256(payload).hexdigest()
+
+
+def read_keys(path: Path) -> tuple[PublicKey, ...]:
+    """The public keys in a file, or in the .pub files of a folder. Raises InputError."""
+    files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no public key: put the operators' .pub files there")
+    return tuple(read_public(file) for file in files)
+
+
+def _tune(command: ordered.Tune) -> commands.Tune:
+    objective = command.objective
+    if len(command.models) != 1:
+        raise InputError(f"{len(command.models)} models are to be tuned in one job; this version takes one: order one each")
+    if objective.metric == "energy" or (objective.memory, objective.rate, objective.watts) != (None, None, None):
+        raise InputError(f"this version of the agent does not tune for {objective}: it takes p50, p95 and cpu")
+    return commands.Tune(
+        model=command.models[0], objective=objective.metric, busy=objective.busy, device=command.device or None
+    )
