@@ -71,8 +71,8 @@ def soak(store: Store, work: Activate | Deploy, health: Health, clock: Callable[
     while True:
         if (active := store.active(work.model)) != work.version:
             raise BundleError(f"{work.model} {active} was activated while {work.version} was on trial")
-        elapsed = clock() - begin
-        if wrong := health(work.model):
+        wrong, elapsed = health(work.model), clock() - begin
+        if wrong:
             raise RunError(f"{work.model} {work.version} is not well after {elapsed:.1f} s on trial: {wrong}")
         if elapsed >= work.soak:
             return Done({"soaked": f"{elapsed:.1f} s"} if work.soak else {})

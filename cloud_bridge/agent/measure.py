@@ -48,31 +48,31 @@ def check(store: Installed, work: Activate | Deploy, device: str | None) -> Done
     return Done(found)
 
 
-def benchmark(store: Installed, work: Benchmark) -> Done:
-    """The report of a benchmark of the active versions."""
+def benchmark(store: Installed, work: Benchmark, device: str | None) -> Done:
+    """The report of a benchmark of the active versions, on the device that is asked for."""
     bundles = [store.bundle(name) for name in work.models]
-    chosen = [found for found in backends.devices() if found.fits(work.device)]
+    chosen = [found for found in backends.devices() if found.fits(work.device or device)]
     command = f"edge-runtime bench {' '.join(work.models)}"
     found = bench(bundles, devices=chosen, runs=work.runs, seconds=work.seconds, command=command)
     failed = sum(entry.error is not None for entry in found.entries)
     return Done({"measured": str(len(found.entries) - failed), "failed": str(failed)}, _body(report.encode(found)))
 
 
-def tune(store: Installed, work: Tune | Deploy) -> Done:
+def tune(store: Installed, work: Tune | Deploy, device: str | None) -> Done:
     """Hold a tournament, and let the runtime use its outcome. Of a version that is being deployed: for what the model was
     tuned for before."""
     path, bundle = store.path / PROFILE, store.bundle(work.model, getattr(work, "version", None))
     manifest = bundle.manifest
     if isinstance(work, Tune):
-        objective, device = Objective(work.objective, work.busy), work.device
+        objective, device = Objective(work.objective, work.busy), work.device or device
     else:
         choice = load(path).choice(manifest.name, manifest.version)
-        objective, device = Objective() if choice is None else choice.objective, None
+        objective = Objective() if choice is None else choice.objective
     devices = [found for found in backends.devices() if found.fits(device)]
     tuned = hold(bundle, objective=objective, devices=devices, meter=meter(objective))
     profile = load(path).updated(tuned=(tuned,))
     save(profile, path)
-    winner = next(iter(in_order(manifest, profile))).candidate
+    winner = next(iter(in_order(manifest, profile, device))).candidate
     kept = compiled.keep(bundle, winner, tuned.winner.key, path.parent / CACHE)
     compiled.prune(path.parent / CACHE, profile.keys())
     found = {"winner": tuned.winner.name, "p95": f"{tuned.winner.at(0.95) * 1e3:.3g} ms", "compiled": kept}
@@ -116,7 +116,7 @@ def run(folder: Path, work: Activate | Deploy | Benchmark | Tune, step: str, dev
     if step == "check" and isinstance(work, Activate | Deploy):
         return check(store, work, device)
     if step == "benchmark" and isinstance(work, Benchmark):
-        return benchmark(store, work)
+        return benchmark(store, work, device)
     if step == "tune" and isinstance(work, Tune | Deploy):
-        return tune(store, work)
+        return tune(store, work, device)
     raise InputError(f"{step} of {type(work).__name__} is nothing that is measured")
