@@ -82,7 +82,7 @@ def start(folder: Path, work: Work) -> tuple[Duty, Journal, Store]:
     def measure(asked: Asked, halt: Event) -> Done:
         return run(Path(asked.store), asked.work, asked.step, asked.device)
 
-    def ill(model: str) -> str:
+    def ill(model: str, failures: float) -> str:
         return "it is ill" if isinstance(work, Deploy) and work.soak else ""
 
     journal = Journal(folder / "journal")

@@ -34,6 +34,7 @@ class Device:
         self.ill = ""
         self.clock = 0.0
         self.wrong = ""
+        self.allowed = 0.0
         self.hands = self.restarted()
 
     def restarted(self, log: Path | None = None) -> Hands:
@@ -46,7 +47,8 @@ class Device:
         self.fetched.append(target)
         return self.folder / target
 
-    def health(self, model: str) -> str:
+    def health(self, model: str, failures: float) -> str:
+        self.allowed = failures
         self.clock += 3.0
         return self.ill
 
@@ -88,8 +90,9 @@ def device(tmp_path: Path) -> Device:
 
 def test_a_deploy(device: Device) -> None:
     """Fetched, installed, checked, on trial, watched, kept: success is the digest that is active."""
-    order = device.deploy()
+    order = device.deploy(failures=0.01)
     report = device.do(order)
+    assert device.allowed == 0.01
     assert (report.state, report.details["active"], report.details["digest"]) == ("SUCCEEDED", "1.1", order.digest)
     assert report.details == {"active": "1.1", "digest": order.digest, "engine": "e", "soaked": "3.0 s", "step": "commit"}
     assert (device.store.active("double"), device.store.trial("double")) == ("1.1", None)
@@ -158,7 +161,7 @@ def test_somebody_activates_another_version_meanwhile(device: Device) -> None:
     """On the device itself: theirs stays, and the job has failed."""
     device.store.install(write_bundle(device.folder / "3.0", "3.0"), activate=False)
 
-    def meddle(model: str) -> str:
+    def meddle(model: str, failures: float) -> str:
         device.store.activate("double", "3.0")
         return ""
 
