@@ -102,6 +102,7 @@ class Duty:
         known = self._journal.find(offer.id)
         match admit(offer, known, self._order(document), self._journal.waiting(), now):
             case Taken(job):
+                self._journal.sweep(now)
                 self._journal.take(job, document)
             case Known(job):
                 self._journal.again(job.id, offer.execution, offer.version)

@@ -233,6 +233,8 @@ class Journal:
         with self._lock:
             try:
                 yield
+            except sqlite3.ProgrammingError as error:
+                raise InputError(f"the journal {self.path} cannot be {what}: it is closed") from error
             except sqlite3.OperationalError as error:
                 locked = "another agent has it open" if "locked" in str(error) else str(error)
                 raise InputError(f"the journal {self.path} cannot be {what}: {locked}") from error

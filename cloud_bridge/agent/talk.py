@@ -1,0 +1,305 @@
+"""What a device hears from its fleet and says to it: messages in, messages out. No socket, no thread, no clock: time is an
+argument, and whoever has a connection carries both ways.
+
+    talk.will(now)              the last word of the connection that is tried next
+    talk.up(event, now)         it is there: what is said first
+    talk.heard(message, now)    what a message leads to; the message may be acknowledged when this returns
+    talk.due(now)               what is to be said by now: reports, requests that nobody answered
+    talk.next(now)              when to look again, at the latest
+
+Nothing is sent twice but what was not answered: a report goes out, alone of its job, until it was accepted or rejected.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from cloud_bridge.agent.duty import Duty, Sent
+from cloud_bridge.agent.journal import Journal
+from cloud_bridge.agent.link import Heard, Said, Up
+from cloud_bridge.agent.orders import digest_of
+from cloud_bridge.agent.shadows import Shadows
+from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.agent.work import OPEN, Report
+from cloud_bridge.protocol.fleet import jobs, rpc, topics
+from cloud_bridge.protocol.fleet.jobs import MOST_DETAILS, TERMINAL, Next, Reported, details
+from cloud_bridge.protocol.fleet.presence import Presence, Status, next_number
+from cloud_bridge.protocol.fleet.topics import Kind, Tree
+from cloud_bridge.protocol.fleet.wire import decode, encode
+from edge_runtime.errors import EdgeError, InputError, ProtocolError
+
+RETURN = 5.0
+"""Seconds over which devices ask again when a controller has come back."""
+
+REFUSED = "refused"
+"""The token of a report that is said once."""
+
+_MODELS = 256
+_log = logging.getLogger(__name__)
+
+
+class Flight(msgspec.Struct, frozen=True):
+    """A report that was sent and not answered yet."""
+
+    sent: Sent
+    until: float
+    """When it is sent again."""
+    blind: bool = False
+    """The controller's version is below the one that is known here: any will do."""
+
+
+class Talk:
+    """A device's part of the conversation. Each method is called by one thread at a time, but for `will`."""
+
+    def __init__(
+        self, tree: Tree, thing: str, groups: Sequence[str], duty: Duty, journal: Journal, shadows: Shadows,
+        describe: Callable[[float], rpc.DeviceStatus], *, session: str, agent: str,
+        draw: Callable[[], float] = random.random,
+    ) -> None:  # fmt: skip
+        """`describe` tells how the device is, at a UNIX time; `session` is this process's, `agent` its version."""
+        self._tree, self._thing, self._groups = tree, thing, tuple(groups)
+        self._duty, self._journal, self._shadows, self._describe = duty, journal, shadows, describe
+        self._session, self._agent, self._draw = session, agent, draw
+        self._flights: dict[str, Flight] = {}
+        self._controller = Presence()
+        self._ask: float | None = None
+        self._connected = False
+        self._number = 0
+        self.refused: tuple[str, ...] = ()
+        """The filters that the broker does not grant."""
+
+    def will(self, now: Instant) -> Said:
+        """What the broker is to say for this device when the connection that begins now is lost."""
+        before = self._journal.get("bdSeq")
+        self._number = next_number(int(before) if before else None, now.unix)
+        self._journal.set("bdSeq", str(self._number))
+        return self._status("lost")
+
+    def farewell(self) -> Said:
+        """What a device says that leaves on purpose."""
+        return self._status("disconnected")
+
+    def up(self, event: Up, now: Instant) -> list[Said]:
+        """The connection is there."""
+        self._connected, self.refused = True, event.refused
+        self._flights.clear()
+        return [self._status("ready"), *self._start(), *self._check(), *self._shadows.up(now)]
+
+    def down(self) -> None:
+        """It is gone."""
+        self._connected = False
+
+    def heard(self, message: Heard, now: Instant) -> list[Said]:
+        """What a message leads to. Raises InputError when the journal fails: then it is not to be acknowledged."""
+        try:
+            kind, names = self._tree.parse(message.topic)
+            if names.get("thing", self._thing) != self._thing:
+                raise ProtocolError(f"{message.topic} is said to another device")
+            return self._react(kind, dict(names), message, now)
+        except ProtocolError as error:
+            _log.warning("passed over: %s", error)
+            return []
+
+    def due(self, now: Instant) -> list[Said]:
+        """What is to be said by now."""
+        if not self._connected:
+            return []
+        said: list[Said] = []
+        if self._ask is not None and self._ask <= now.mono:
+            said += [*self._start(), *self._check()]
+        for sent in self._duty.letters():
+            flight = self._flights.get(sent.report.job)
+            if flight is None or flight.until <= now.mono:
+                blind = flight is not None and flight.blind and flight.sent.letter == sent.letter
+                self._flights[sent.report.job] = Flight(sent, now.mono + RETRY * (1.0 + self._draw()), blind)
+                said += self._report(sent, blind=blind)
+        return said + self._shadows.due(now)
+
+    def next(self, now: Instant) -> float:
+        """When to call `due` again if nothing happens: an instant of the monotonic clock."""
+        soonest = [flight.until for flight in self._flights.values()]
+        soonest += [] if self._ask is None else [self._ask]
+        return min([*soonest, self._shadows.next(now), now.mono + RETRY])
+
+    def _react(self, kind: Kind, names: dict[str, str], message: Heard, now: Instant) -> list[Said]:
+        data = message.payload
+        match kind:
+            case topics.NOTIFY_NEXT:
+                return [*self._take(jobs.decode_next(data), now), *self._check()]
+            case topics.START_NEXT_ACCEPTED | topics.JOB_GET_ACCEPTED:
+                return self._take(jobs.decode_next(data), now)
+            case topics.START_NEXT_REJECTED:
+                return self._turned_away(decode(data, jobs.Rejected), now)
+            case topics.JOB_GET_REJECTED:
+                return self._gone(names["job"], decode(data, jobs.Rejected))
+            case topics.JOB_UPDATE_ACCEPTED:
+                return self._accepted(names["job"], decode(data, jobs.Updated))
+            case topics.JOB_UPDATE_REJECTED:
+                return self._rejected(names["job"], decode(data, jobs.Rejected), now)
+            case topics.GROUP_NOTIFY:
+                return self._ask_within(decode(data, jobs.Hint).spread, now)
+            case topics.CONTROLLER_STATUS:
+                return self._controlled(decode(data, Status), now, retained=message.retained)
+            case topics.RPC:
+                return [self._answer(names["method"], message, now)]
+        return self._shadows.heard(kind, names.get("shadow", ""), data, now)
+
+    def _take(self, told: Next, now: Instant) -> list[Said]:
+        """A job's message."""
+        found = told.execution
+        if found is None:
+            return []
+        if found.thing_name != self._thing:
+            raise ProtocolError(f"an execution of {found.thing_name} came to {self._thing}")
+        if found.status not in OPEN:
+            self._duty.end(found.job_id, found.execution_number, found.status)
+            return []
+        if found.job_document is UNSET:
+            return []
+        document = bytes(found.job_document)
+        refused = self._duty.receive(
+            found.job_id, document, now.unix, digest=digest_of(document), execution=found.execution_number,
+            version=found.version_number,
+        )  # fmt: skip
+        if refused is None:
+            return []
+        _log.warning("job %s is refused: %s", refused.job, refused.details.get("reason", ""))
+        return [self._update(refused, found.version_number, REFUSED)]
+
+    def _start(self) -> list[Said]:
+        """Ask for the next job, unless a hundred wait here."""
+        self._ask = None
+        told = jobs.StartNext(status_details=details(agent=self._agent))
+        return [self._said(topics.START_NEXT, encode(told))]
+
+    def _check(self) -> list[Said]:
+        """Ask how the job that is under way stands: it may have been cancelled."""
+        job = self._journal.next()
+        if job is None:
+            return []
+        asked = jobs.Get(
+            execution_number=job.execution or None, include_job_document=False, client_token=str(job.execution)
+        )
+        return [self._said(topics.JOB_GET, encode(asked), job=job.id)]
+
+    def _gone(self, id: str, told: jobs.Rejected) -> list[Said]:
+        if told.client_token.isdecimal() and told.code in ("TerminalStateReached", "ResourceNotFound"):
+            state = told.execution_state
+            self._duty.end(id, int(told.client_token[:18]), "REMOVED" if state is None else state.status)
+        return []
+
+    def _accepted(self, id: str, told: jobs.Updated) -> list[Said]:
+        state = told.execution_state
+        if (flight := self._flight(id, told.client_token)) is not None:
+            self._duty.accepted(flight.sent, flight.sent.version + 1 if state is None else state.version_number)
+            del self._flights[id]
+        ended = told.client_token == REFUSED or (flight is not None and flight.sent.report.state in TERMINAL)
+        return self._start() if ended else []
+
+    def _rejected(self, id: str, told: jobs.Rejected, now: Instant) -> list[Said]:
+        flight = self._flight(id, told.client_token)
+        if flight is None:
+            return []
+        sent, state = flight.sent, told.execution_state
+        if told.code == "ResourceNotFound" or state is not None:
+            self._duty.rejected(
+                sent, None if state is None else state.status, 0 if state is None else state.version_number
+            )
+            if state is None or state.status not in OPEN or state.version_number > sent.version:
+                del self._flights[id]
+                return []
+        _log.warning("the controller does not take the report of job %s: %s: %s", id, told.code, told.message)
+        self._flights[id] = msgspec.structs.replace(
+            flight, blind=state is not None and state.version_number < sent.version, until=now.mono + RETRY
+        )
+        return []
+
+    def _flight(self, id: str, token: str) -> Flight | None:
+        flight = self._flights.get(id)
+        return flight if flight is not None and token == str(flight.sent.letter.number) else None
+
+    def _report(self, sent: Sent, *, blind: bool) -> list[Said]:
+        version, token = None if blind else sent.version, str(sent.letter.number)
+        said = [self._update(sent.report, version, token)]
+        if sent.report.body:
+            packed = self._said(topics.RESULT, sent.report.body, job=sent.report.job)
+            said.insert(0, msgspec.structs.replace(packed, form="application/zlib"))
+        return said
+
+    def _update(self, report: Report, version: int | None, token: str) -> Said:
+        status, told = _words(report)
+        return self._said(topics.JOB_UPDATE, encode(jobs.Update(
+            status=status, expected_version=version, execution_number=report.execution or None, status_details=told,
+            include_job_execution_state=True, client_token=token,
+        )), job=report.job)  # fmt: skip
+
+    def _turned_away(self, told: jobs.Rejected, now: Instant) -> list[Said]:
+        _log.warning("the controller gives no job: %s: %s", told.code, told.message)
+        return self._ask_within(RETRY, now, at_least=RETRY)
+
+    def _ask_within(self, spread: float, now: Instant, at_least: float = 0.0) -> list[Said]:
+        when = now.mono + at_least + spread * self._draw()
+        self._ask = when if self._ask is None else min(self._ask, when)
+        return []
+
+    def _controlled(self, status: Status, now: Instant, *, retained: bool) -> list[Said]:
+        """Who gives the orders has come, gone, or come back: what was asked in between may be lost."""
+        before, self._controller = self._controller.last, self._controller.fold(status)
+        last = self._controller.last
+        if retained or last == before or last is None or last.state != "ready":
+            return []
+        self._shadows.again(now, RETURN * self._draw())
+        return self._ask_within(RETURN, now)
+
+    def _answer(self, method: str, message: Heard, now: Instant) -> Said:
+        status, answer = rpc.OK, b""
+        try:
+            question = rpc.decode_question(method, message.payload)
+            answered = rpc.Pong(timestamp=now.unix) if isinstance(question, rpc.Ping) else self._describe(now.unix)
+            answer = encode(answered)
+        except ProtocolError as error:
+            status = rpc.BAD if method in rpc.QUESTIONS else rpc.UNKNOWN
+            answer = encode(rpc.Failure(error=str(error)))
+        except EdgeError as error:
+            status, answer = rpc.BROKEN, encode(rpc.Failure(error=str(error)))
+        said = self._said(topics.RPC_ANSWER, answer)
+        return msgspec.structs.replace(
+            said, expiry=message.expiry or RETRY, correlation=message.correlation, status=str(status)
+        )
+
+    def _status(self, state: Any) -> Said:
+        told = Status(state=state, session=self._session, bd_seq=self._number)
+        if state == "ready":
+            active = dict([*self._shadows.active().items()][:_MODELS])
+            told = msgspec.structs.replace(told, agent=self._agent, groups=self._groups, models=active)
+        return self._said(topics.STATUS, encode(told))
+
+    def _said(self, kind: Kind, payload: bytes, **names: str) -> Said:
+        return said(self._tree, kind, payload, thing=self._thing, **names)
+
+
+def said(tree: Tree, kind: Kind, payload: bytes, **names: str) -> Said:
+    """A message of this kind."""
+    expiry = kind.expiry if isinstance(kind.expiry, float) else None
+    topic = tree.topic(kind, **names)
+    return Said(topic=topic, payload=payload, qos=kind.qos, retain=kind.retain, expiry=expiry)
+
+
+def _words(report: Report) -> tuple[Reported, dict[str, str]]:
+    """A report as a device may word it: one that the server has ended is no word of its own."""
+    told = {re.sub(r"[^a-zA-Z0-9:_-]", "-", name)[:128] or "-": text for name, text in report.details.items()}
+    status: Reported
+    match report.state:
+        case "IN_PROGRESS" | "SUCCEEDED" | "FAILED" | "REJECTED":
+            status = report.state
+        case other:
+            status, told = "FAILED", told | {"reason": f"this device knows it as {other}"}
+    first = {name: told[name] for name in ("reason", "step") if name in told}  # what is cut off is the rest
+    return status, dict([*details(**(first | told)).items()][:MOST_DETAILS])
