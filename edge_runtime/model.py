@@ -48,6 +48,8 @@ class Model:
         self._local = None if loaded is None else Local(loaded, self._processors)
         self.status = "ready"
         """What is being done about its engine while it serves, in words: another one is compiled, it is tuned again."""
+        self.budget: float | None = None
+        """Seconds that a call may take which names no budget: see `Runtime.budgets`."""
 
     @property
     def name(self) -> str:
@@ -80,7 +82,8 @@ class Model:
         model with state gets them as one new stream. Then `outputs` are joined along their first axis and have no state,
         `attempts` are those of all calls, and `target`, `engine`, `device`, `variant` and `reason` are the last one's.
 
-        `budget` is in seconds, from this call to its return, processing included; None sets no limit. Where no answer can
+        `budget` is in seconds, from this call to its return, processing included; None sets no limit but the model's own,
+        where it was given one (`Runtime.budgets`). Where no answer can
         be expected within it the caller learns at once, with the time predicted; with `best_effort` it is tried all the
         same.
 
@@ -118,7 +121,10 @@ class Model:
         return Call(self.name, inputs).size, seconds[runs // 2], seconds[-1]
 
     def _infer(self, inputs: Tensors | Raw, budget: float | None, best_effort: bool, start: float) -> Result:
-        check_budget(budget)
+        if budget is None:
+            budget = self.budget
+        else:
+            check_budget(budget)
         if not isinstance(inputs, (dict, Mapping)):  # dict first: Mapping by itself takes four times as long
             return self._infer_raw(inputs, budget, best_effort, start)
         self._check(inputs)

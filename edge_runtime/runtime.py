@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from pathlib import Path
 from threading import Lock
@@ -17,6 +17,7 @@ from edge_runtime.decisions import DecisionLog
 from edge_runtime.dispatch import Dispatch
 from edge_runtime.engines import Loaded
 from edge_runtime.errors import InputError
+from edge_runtime.local import check_budget
 from edge_runtime.model import Model
 from edge_runtime.profile import PROFILE, Profile, load
 from edge_runtime.remote import Remote
@@ -63,6 +64,7 @@ class Runtime:
         measured = profile if isinstance(profile, Profile) else Profile() if path is None else load(path)
         self._upkeep = Upkeep(measured, path, device, retune)
         self._models: dict[tuple[str, str, str], Model] = {}
+        self._budgets: Mapping[str, float] = {}
         self._opening = Lock()  # held for as long as a model takes to open; the other one never for long
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -92,6 +94,20 @@ class Runtime:
         if self._dispatch is not None:
             self._dispatch.policy = policy
 
+    @property
+    def budgets(self) -> Mapping[str, float]:
+        """Seconds that a call of a model may take where it names no budget, by the model's name. Others may be set at any
+        time, and hold from the next call on."""
+        return self._budgets
+
+    @budgets.setter
+    def budgets(self, budgets: Mapping[str, float]) -> None:
+        for budget in budgets.values():
+            check_budget(budget)
+        self._budgets = dict(budgets)
+        for model in list(self._models.values()):
+            model.budget = self._budgets.get(model.name)
+
     def model(self, name: str, version: str | None = None) -> Model:
         """The model of this name: its active version, or the one asked for. It is loaded at the first call and shared
         after that. Raises NotInstalledError, or a BackendError when it does not run here."""
@@ -109,6 +125,7 @@ class Runtime:
                 self._check_open()
                 model = self._models.get(key) or self._load(bundle)
                 self._models[key] = model
+                model.budget = self._budgets.get(model.name)
         return model
 
     def close(self) -> None:

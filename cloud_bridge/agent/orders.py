@@ -10,7 +10,7 @@ from cloud_bridge.agent import commands
 from cloud_bridge.agent.commands import Work
 from cloud_bridge.agent.work import Order
 from cloud_bridge.protocol.fleet import commands as ordered
-from cloud_bridge.protocol.fleet.commands import Command
+from cloud_bridge.protocol.fleet.commands import Command, decode_document
 from cloud_bridge.protocol.fleet.envelope import LARGEST, Envelope
 from cloud_bridge.protocol.fleet.wire import decode
 from cloud_bridge.signing import PublicKey, read_public, verify
@@ -42,24 +42,24 @@ class Orders:
 
 
 def work_of(command: Command, budgets: Budgets) -> Work:
-    """What an order is here. Raises InputError for what this version does not do."""
+    """What an order is here: where it leaves a version's latency open, that is to keep the model's budget."""
     match command:
         case ordered.Deploy(model=model, version=version, digest=digest, target=target, health=health, soak=soak):
             return commands.Deploy(
-                model=model, version=version, digest=digest, target=target, soak=soak,
+                model=model, version=version, digest=digest, target=target, soak=soak, failures=health.failures,
                 budget=budgets.get(model) if health.p99 is None else health.p99,
             )  # fmt: skip
         case ordered.Activate(model=model, version=version, health=health, soak=soak):
             budget = budgets.get(model) if health.p99 is None else health.p99
-            return commands.Activate(model=model, version=version, budget=budget, soak=soak)
+            return commands.Activate(model=model, version=version, budget=budget, soak=soak, failures=health.failures)
         case ordered.Rollback(model=model):
             return commands.Rollback(model)
         case ordered.Benchmark(models=models, runs=runs, seconds=seconds, device=device):
             return commands.Benchmark(models=models, runs=runs, seconds=seconds, device=device or None)
+        case ordered.Tune(models=models, objective=objective, device=device, timeout=timeout):
+            return commands.Tune(models=models, objective=objective, device=device or None, timeout=timeout)
         case ordered.CollectLog(most=most):
             return commands.CollectLog(most)
-        case ordered.Tune():
-            return _tune(command)
 
 
 def digest_of(envelope: bytes) -> str:
@@ -72,20 +72,15 @@ def digest_of(envelope: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
+def moved_by(envelope: bytes) -> str | None:
+    """The model that gets another version by a job that was taken; None where none does."""
+    command = decode_document(decode(envelope, Envelope, LARGEST).payload).command
+    return command.model if isinstance(command, ordered.Deploy | ordered.Activate | ordered.Rollback) else None
+
+
 def read_keys(path: Path) -> tuple[PublicKey, ...]:
     """The public keys in a file, or in the .pub files of a folder. Raises InputError."""
     files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no public key: put the operators' .pub files there")
     return tuple(read_public(file) for file in files)
-
-
-def _tune(command: ordered.Tune) -> commands.Tune:
-    objective = command.objective
-    if len(command.models) != 1:
-        raise InputError(f"{len(command.models)} models are to be tuned in one job; this version takes one: order one each")
-    if objective.metric == "energy" or (objective.memory, objective.rate, objective.watts) != (None, None, None):
-        raise InputError(f"this version of the agent does not tune for {objective}: it takes p50, p95 and cpu")
-    return commands.Tune(
-        model=command.models[0], objective=objective.metric, busy=objective.busy, device=command.device or None
-    )

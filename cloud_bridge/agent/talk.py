@@ -33,7 +33,7 @@ from cloud_bridge.protocol.fleet.jobs import MOST_DETAILS, TERMINAL, Next, Repor
 from cloud_bridge.protocol.fleet.presence import Presence, Status, next_number
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import decode, encode
-from edge_runtime.errors import EdgeError, InputError, ProtocolError
+from edge_runtime.errors import EdgeError, ProtocolError
 
 RETURN = 5.0
 """Seconds over which devices ask again when a controller has come back."""
@@ -99,10 +99,8 @@ class Talk:
     def heard(self, message: Heard, now: Instant) -> list[Said]:
         """What a message leads to. Raises InputError when the journal fails: then it is not to be acknowledged."""
         try:
-            kind, names = self._tree.parse(message.topic)
-            if names.get("thing", self._thing) != self._thing:
-                raise ProtocolError(f"{message.topic} is said to another device")
-            return self._react(kind, dict(names), message, now)
+            kind, names = self._parsed(message.topic)
+            return self._react(kind, names, message, now)
         except ProtocolError as error:
             _log.warning("passed over: %s", error)
             return []
@@ -124,9 +122,17 @@ class Talk:
 
     def next(self, now: Instant) -> float:
         """When to call `due` again if nothing happens: an instant of the monotonic clock."""
+        if not self._connected:
+            return now.mono + RETRY
         soonest = [flight.until for flight in self._flights.values()]
         soonest += [] if self._ask is None else [self._ask]
         return min([*soonest, self._shadows.next(now), now.mono + RETRY])
+
+    def _parsed(self, topic: str) -> tuple[Kind, dict[str, str]]:
+        kind, names = self._tree.parse(topic)
+        if names.get("thing", self._thing) != self._thing:
+            raise ProtocolError(f"{topic} is said to another device")
+        return kind, dict(names)
 
     def _react(self, kind: Kind, names: dict[str, str], message: Heard, now: Instant) -> list[Said]:
         data = message.payload
@@ -209,9 +215,7 @@ class Talk:
             return []
         sent, state = flight.sent, told.execution_state
         if told.code == "ResourceNotFound" or state is not None:
-            self._duty.rejected(
-                sent, None if state is None else state.status, 0 if state is None else state.version_number
-            )
+            self._duty.rejected(sent, None if state is None else state.status, 0 if state is None else state.version_number)
             if state is None or state.status not in OPEN or state.version_number > sent.version:
                 del self._flights[id]
                 return []

@@ -1,0 +1,266 @@
+"""A device's two shadows: what is desired of it is fetched, taken as far as it can be, and reported. No I/O but the journal
+and a look at the store; time is an argument.
+
+    config    latency budgets and the routing policy: kept in the journal, handed to whoever applies them
+    models    which version of each model answers: `wanted` says what is to be activated, `tried` what came of it
+
+Whatever is said of a shadow leads to one thing: the whole of it is asked for, and what differs is reported.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from cloud_bridge.agent.journal import Journal
+from cloud_bridge.agent.link import Said
+from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.protocol.fleet import shadow, topics
+from cloud_bridge.protocol.fleet.shadow import CONFIG, MODELS, Config, Models, Section
+from cloud_bridge.protocol.fleet.topics import Kind, Tree
+from cloud_bridge.protocol.fleet.wire import decode, encode
+from edge_runtime.errors import ProtocolError
+from edge_runtime.routing.policy import Policy
+
+NEVER = float("inf")
+DESIRED, ENDED = "shadow/config", "shadow/ended"
+"""What the journal remembers: the config that is desired; wishes for versions that a job has ended since."""
+
+_log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """What is known of one shadow at the controller."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.desired: Section = {}
+        self.reported: Section | None = None
+        """None: not known."""
+        self.ask = NEVER
+        """When it is to be asked for."""
+        self.told = NEVER
+        """Until when a report waits for its answer; NEVER: none does."""
+        self.token = ""
+        self.sending: Section = {}
+
+
+class Shadows:
+    """Both of them. May be called from any thread."""
+
+    def __init__(
+        self, tree: Tree, thing: str, journal: Journal, active: Callable[[], Mapping[str, str]],
+        apply: Callable[[Config], None], policy: Policy = Policy(),
+    ) -> None:  # fmt: skip
+        """`active` tells the active version of each model; `apply` is handed each new config, the kept one at once;
+        `policy` rules where none is desired."""
+        self._tree, self._thing, self._journal = tree, thing, journal
+        self.active, self._apply, self._policy = active, apply, policy
+        self._lock = threading.RLock()
+        self._mirrors = {CONFIG: Mirror(), MODELS: Mirror()}
+        self._tried: dict[str, tuple[str, str]] = {}
+        self._wished: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._ended: dict[str, str] = msgspec.json.decode(journal.get(ENDED, "{}"))
+        self._changed = True
+        self._desired: Section = msgspec.json.decode(journal.get(DESIRED, "{}"))
+        self.config = Config(policy=policy)
+        self._configure()
+
+    def up(self, now: Instant) -> list[Said]:
+        """The connection is there: what is desired by now?"""
+        with self._lock:
+            for mirror in self._mirrors.values():
+                mirror.reported, mirror.told = None, NEVER
+            return [said for name in self._mirrors for said in self._ask(name, now)]
+
+    def again(self, now: Instant, delay: float) -> None:
+        """Ask once more, so many seconds from now: what was said may be lost."""
+        with self._lock:
+            for mirror in self._mirrors.values():
+                mirror.ask = min(mirror.ask, now.mono + delay)
+
+    def heard(self, kind: Kind, name: str, data: bytes, now: Instant) -> list[Said]:
+        """What a message about a shadow leads to. Raises ProtocolError."""
+        with self._lock:
+            mirror = self._mirrors.get(name)
+            if mirror is None:
+                raise ProtocolError(f"there is no shadow {name!r} here")
+            match kind:
+                case topics.SHADOW_GET_ACCEPTED:
+                    self._got(name, mirror, decode(data, shadow.Document))
+                case topics.SHADOW_GET_REJECTED:
+                    self._none(mirror, decode(data, shadow.Rejected))
+                case topics.SHADOW_DELTA:
+                    if decode(data, shadow.Delta).version > mirror.version:
+                        return self._ask(name, now)
+                case topics.SHADOW_UPDATE_ACCEPTED:
+                    return self._updated(name, mirror, decode(data, shadow.Updated), now)
+                case topics.SHADOW_UPDATE_REJECTED:
+                    self._not_updated(mirror, decode(data, shadow.Rejected), now)
+                case _:
+                    raise ProtocolError(f"{kind.path} is nothing that a device is told")
+            return self.due(now)
+
+    def due(self, now: Instant) -> list[Said]:
+        """What is to be said by now."""
+        with self._lock:
+            said: list[Said] = []
+            for name, mirror in self._mirrors.items():
+                if mirror.ask <= now.mono:
+                    said += self._ask(name, now)
+                if mirror.told <= now.mono:
+                    mirror.told, self._changed = NEVER, True
+            if self._changed:
+                self._changed = False
+                said += [each for name in self._mirrors for each in self._report(name, now)]
+            return said
+
+    def next(self, now: Instant) -> float:
+        """When `due` has something to do, if nothing happens before."""
+        with self._lock:
+            return min(min(mirror.ask, mirror.told) for mirror in self._mirrors.values())
+
+    def wanted(self) -> tuple[str, str] | None:
+        """A model, and the version of it that is desired and was not tried yet."""
+        with self._lock:
+            active = self.active()
+            for model, version in self._wishes().items():
+                if active.get(model) != version and self._tried.get(model, ("", ""))[0] != version:
+                    return model, version
+            return None
+
+    def tried(self, model: str, version: str, trouble: str = "") -> None:
+        """A version that was wanted is active now, or is not, for this reason."""
+        with self._lock:
+            self._tried[model] = version, trouble
+            self._changed = True
+
+    def acted(self, model: str | None = None) -> None:
+        """A job has changed something. Where it gave a model another version, that ends what was desired of it before; what
+        could not be activated may be possible now."""
+        with self._lock:
+            self._changed = True
+            self._tried = {each: found for each, found in self._tried.items() if not found[1]}
+            wish = None if model is None else self._wishes().get(model)
+            if model is not None and wish is not None and self.active().get(model) != wish:
+                self._ended[model] = wish
+                self._keep(ENDED, self._ended)
+
+    def _wishes(self) -> dict[str, str]:
+        return {model: version for model, version in self._wished.items() if self._ended.get(model) != version}
+
+    def _wish(self, desired: Section) -> None:
+        """Take what is desired of the models, as far as it can be read; and forget what a job has ended, where nobody
+        desires it any more."""
+        given = desired.get("active")
+        self._wished, self._refused = {}, {}
+        for model, version in given.items() if isinstance(given, Mapping) else ():
+            try:
+                self._wished |= shadow.read({"active": {model: version}}, Models).active
+            except ProtocolError as error:
+                self._refused[model] = str(error)
+        ended = {model: version for model, version in self._ended.items() if self._wished.get(model) == version}
+        if ended != self._ended:
+            self._ended = ended
+            self._keep(ENDED, ended)
+
+    def _configure(self) -> None:
+        """Take what is desired of the config, entry by entry; keep it, and have it applied."""
+        budgets: dict[str, float] = {}
+        policy, refused = self._policy, {}
+        given = self._desired.get("budgets")
+        for model, budget in given.items() if isinstance(given, Mapping) else ():
+            try:
+                budgets |= shadow.read({"budgets": {model: budget}}, Config).budgets
+            except ProtocolError as error:
+                refused[model] = str(error)
+        if "policy" in self._desired:
+            try:
+                policy = shadow.read({"policy": self._desired["policy"]}, Config).policy
+            except ProtocolError as error:
+                refused["policy"] = str(error)
+        self.config = Config(budgets=budgets, policy=policy, refused=refused)
+        self._apply(self.config)
+
+    def _got(self, name: str, mirror: Mirror, told: shadow.Document) -> None:
+        if told.version < mirror.version and mirror.reported is not None:
+            return  # it was overtaken
+        mirror.version, mirror.desired, mirror.reported = told.version, told.state.desired, told.state.reported
+        mirror.ask, self._changed = NEVER, True
+        if name == CONFIG and mirror.desired != self._desired:
+            self._desired = mirror.desired
+            self._keep(DESIRED, self._desired)
+            self._configure()
+        if name == MODELS:
+            self._wish(mirror.desired)
+
+    def _none(self, mirror: Mirror, told: shadow.Rejected) -> None:
+        if told.code == 404:
+            mirror.version, mirror.desired, mirror.reported = 0, {}, {}
+            mirror.ask, self._changed = NEVER, True
+        else:
+            _log.warning("the controller does not tell a shadow: %s", told.message)
+
+    def _updated(self, name: str, mirror: Mirror, told: shadow.Updated, now: Instant) -> list[Said]:
+        if told.client_token and told.client_token == mirror.token:
+            mirror.version, mirror.token, mirror.told = max(mirror.version, told.version), "", NEVER
+            if told.state.desired is not UNSET:
+                mirror.reported = None  # until all of it is known anew
+                return self._ask(name, now)
+            mirror.reported = shadow.merge(mirror.reported or {}, mirror.sending)
+            self._changed = True
+            return self.due(now)
+        if told.state.desired is not UNSET and told.version > mirror.version:
+            return self._ask(name, now)
+        return []
+
+    def _not_updated(self, mirror: Mirror, told: shadow.Rejected, now: Instant) -> None:
+        if told.client_token and told.client_token == mirror.token:
+            _log.warning("the controller does not take what is reported of a shadow: %s", told.message)
+            mirror.token, mirror.told, mirror.ask = "", now.mono + RETRY, now.mono + RETRY
+
+    def _ask(self, name: str, now: Instant) -> list[Said]:
+        self._mirrors[name].ask = now.mono + RETRY  # unless an answer comes before
+        return [self._said(topics.SHADOW_GET, encode(shadow.Get(client_token=self._token())), name)]
+
+    def _report(self, name: str, now: Instant) -> list[Said]:
+        """What differs from what the controller knows, if that is known, and nothing is under way."""
+        mirror = self._mirrors[name]
+        if mirror.reported is None or mirror.told != NEVER:
+            return []
+        changed = shadow.change(mirror.reported, shadow.write(self._held(name)))
+        desired: Any = {"active": dict.fromkeys(self._ended)} if name == MODELS and self._ended else UNSET
+        if not changed and desired is UNSET:
+            return []
+        mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
+        update = shadow.Update(state=shadow.Change(desired=desired, reported=changed), client_token=mirror.token)
+        return [self._said(topics.SHADOW_UPDATE, encode(update), name)]
+
+    def _held(self, name: str) -> Config | Models:
+        if name == CONFIG:
+            return self.config
+        wishes = self._wishes()
+        refused = {
+            model: trouble
+            for model, (version, trouble) in self._tried.items()
+            if trouble and wishes.get(model) == version
+        }  # fmt: skip
+        return Models(active=dict(self.active()), refused=self._refused | refused)
+
+    def _keep(self, name: str, value: object) -> None:
+        self._journal.set(name, msgspec.json.encode(value).decode())
+
+    def _token(self) -> str:
+        return secrets.token_hex(8)
+
+    def _said(self, kind: Kind, payload: bytes, name: str) -> Said:
+        return Said(
+            topic=self._tree.topic(kind, thing=self._thing, shadow=name), payload=payload, qos=kind.qos, expiry=topics.HOUR
+        )
