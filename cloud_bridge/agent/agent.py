@@ -58,9 +58,9 @@ class Agent:
     `broker` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?ca=FILE]; `own` the device's certificate and key. It obeys
     whatever `threshold` of the `keys` have signed: files, or folders of .pub files. Bundles come from `artifacts`, the URL
     of a repository that is trusted by `root_metadata`, the root.json that came with the device. With `runtime`, the one
-    that serves this store in this process, budgets and policy of the shadow `config` rule it; `health` says what is wrong with a
-    model on trial, given its name and the share of calls that may fail. `state` is a folder for the journal (default:
-    STORE/.agent). Raises InputError and BundleError for what cannot be used; a broker that is away is waited for.
+    that serves this store in this process, budgets and policy of the shadow `config` rule it; `health` says what is wrong
+    with a model on trial, given its name and the share of calls that may fail. `state` is a folder for the journal
+    (default: STORE/.agent). Raises InputError and BundleError for what cannot be used; a broker that is away is waited for.
     """
 
     def __init__(

@@ -248,7 +248,7 @@ class Shadows:
             return self.config
         wishes = self._wishes()
         refused = {
-            model: trouble
+            model: f"{version}: {trouble}"
             for model, (version, trouble) in self._tried.items()
             if trouble and wishes.get(model) == version
         }  # fmt: skip
