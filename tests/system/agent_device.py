@@ -29,6 +29,7 @@ from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.measure import run
 from cloud_bridge.agent.obey import Hands
 from cloud_bridge.agent.work import OPEN, Done, Order
+from edge_runtime import backends
 from edge_runtime.bundles.store import Store, read_bundle
 
 NOW = 1000.0
@@ -187,6 +188,7 @@ def restarted(folder: Path, work: Work, where: str) -> Outcome:
 def main(job: str, folder: Path, twice: bool) -> None:
     """Kill it at every write, or at every third and then once more, until it is not killed any more."""
     work = prepare(folder / "device")[job]
+    assert backends.backend("onnx").devices()  # imported here, once, and not in each of the processes
     at, more = 0, True
     while more:
         copy = folder / "copy"

@@ -422,3 +422,41 @@ def test_what_never_gets_into_the_journal() -> None:
     assert known is not None
     assert known.sha256 == hashlib.sha256(b"known 1.1").hexdigest()
     journal.close()
+
+
+def test_the_network_and_the_work_on_threads_of_their_own() -> None:
+    """Messages come twice and reports are accepted while jobs run: each job ends once, and nothing is left to be sent."""
+    journal, world = Journal(":memory:"), World(Fuse())
+    duty = Duty(journal, read, world)
+    jobs, done = [f"job{number}" for number in range(40)], Event()
+    troubles: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not done.is_set() or journal.waiting():
+                duty.act(NOW)
+        except BaseException as error:  # noqa: BLE001  # shown by the assertion below
+            troubles.append(error)
+
+    thread = Thread(target=work)
+    thread.start()
+    told: dict[str, list[State]] = {}
+    for number, id in enumerate(jobs):
+        for execution in (1, 1, 2):
+            assert duty.receive(id, f"{id} 1.{number}".encode(), NOW, execution=execution) is None
+        for sent in duty.letters():
+            told.setdefault(sent.report.job, []).append(sent.report.state)
+            duty.accepted(sent, sent.version + 1)
+    done.set()
+    thread.join(60)
+    assert (troubles, thread.is_alive()) == ([], False)
+    for sent in duty.letters():
+        told.setdefault(sent.report.job, []).append(sent.report.state)
+        duty.accepted(sent, sent.version + 1)
+    assert journal.outbox() == ()
+    for number, id in enumerate(jobs):
+        job = journal.find(id)
+        assert job is not None
+        assert (job.state, job.execution, told[id][-1]) == ("SUCCEEDED", 2, "SUCCEEDED")
+        assert world.changes["commit", f"1.{number}"] == 1
+    journal.close()
