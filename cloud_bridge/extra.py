@@ -9,11 +9,9 @@ from edge_runtime.errors import InputError
 
 PACKAGES = {
     "grpc": "grpc",
-    **dict.fromkeys(("paho", "securesystemslib", "tuf"), "agent"),
-    "cryptography": "control",
     "opentelemetry": "trace",
     "ray": "ray",
-    **dict.fromkeys(("cryptography", "securesystemslib"), "agent"),
+    **dict.fromkeys(("cryptography", "paho", "securesystemslib", "tuf"), "agent"),
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }
 """Each package, and the extra that brings it."""

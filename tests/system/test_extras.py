@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tiny import tiny_bundle
+from cloud_bridge.signing import generate
 from edge_runtime.bundles.store import Store
 
 WITHOUT = """
@@ -19,7 +20,9 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,starlette,tuf,uvicorn,uvloop"
+VENDORS = (
+    "cryptography,grpc,httptools,opentelemetry,paho,prometheus_client,ray,securesystemslib,starlette,tuf,uvicorn,uvloop"
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +86,27 @@ def test_without_ray_serving_on_it_names_the_extra(store: Path) -> None:
     assert "pip install 'edge-runtime[ray]'" in printed
 
 
-@pytest.mark.parametrize(
-    ("package", "extra"), [("cryptography", "control"), ("securesystemslib", "agent"), ("tuf", "agent")]
-)
-def test_without_its_libraries_a_repository_names_the_extra(tmp_path: Path, package: str, extra: str) -> None:
+@pytest.mark.parametrize("package", ["cryptography", "securesystemslib", "tuf"])
+def test_without_its_libraries_a_repository_names_the_extra(tmp_path: Path, package: str) -> None:
     """And makes none."""
     status, printed = without(package, "cloud_bridge.cli", "repository", "init", tmp_path / "r", "--keys", tmp_path / "k")
     assert status == 2
-    assert f"pip install 'edge-runtime[{extra}]'" in printed
+    assert "pip install 'edge-runtime[agent]'" in printed
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("package", ["cryptography", "paho", "securesystemslib", "tuf"])
+def test_without_its_libraries_an_agent_names_the_extra(store: Path, tmp_path: Path, package: str) -> None:
+    """And takes on nothing."""
+    key = generate(tmp_path / "operator")
+    assert key.keyid
+    (tmp_path / "root.json").write_text("{}")
+    status, printed = without(
+        package, "cloud_bridge.cli", "agent", "--broker", "mqtt://127.0.0.1:9", "--thing", "t", "--store", store, "--keys",
+        tmp_path / "operator.pub", "--artifacts", "http://127.0.0.1:9", "--root-metadata", tmp_path / "root.json",
+    )  # fmt: skip
+    assert status == 2
+    assert "pip install 'edge-runtime[agent]'" in printed
 
 
 def test_without_grpc_only_serving_over_it_needs_it(store: Path) -> None:

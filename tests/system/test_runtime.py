@@ -116,3 +116,19 @@ def test_a_profile_that_was_named_and_is_not_there_is_told(tmp_path: Path) -> No
     """Silence would run whatever loads first, and look like a choice."""
     with pytest.raises(InputError, match=r"no profile at .*none\.json"):
         Runtime(None, profile=tmp_path / "none.json")
+
+
+def test_a_budget_that_was_set_holds_where_a_call_names_none(tmp_path: Path) -> None:
+    """For models that are open and for those that are opened later; another one, or none, from the next call on."""
+    bundle = tiny_bundle(tmp_path / "tiny")
+    with Runtime(None, device="onnx") as runtime:
+        assert runtime.open(bundle).infer(X).budget is None
+        runtime.budgets = {"tiny": AMPLE, "other": 1.0}
+        assert runtime.budgets == {"tiny": AMPLE, "other": 1.0}
+        assert runtime.open(bundle).infer(X).budget == AMPLE
+        assert runtime.open(bundle).infer(X, budget=50.0).budget == 50.0
+        assert runtime.open(tiny_bundle(tmp_path / "newer", version="2.0")).submit(X).result().budget == AMPLE
+        runtime.budgets = {}
+        assert runtime.open(bundle).infer(X).budget is None
+        with pytest.raises(InputError, match="budget"):
+            runtime.budgets = {"tiny": -1.0}
