@@ -138,7 +138,8 @@ class Talk:
         data = message.payload
         match kind:
             case topics.NOTIFY_NEXT:
-                return [*self._take(jobs.decode_next(data), now), *self._check()]
+                told = jobs.decode_next(data)
+                return [*self._take(told, now), *self._check(told)]
             case topics.START_NEXT_ACCEPTED | topics.JOB_GET_ACCEPTED:
                 return self._take(jobs.decode_next(data), now)
             case topics.START_NEXT_REJECTED:
@@ -185,10 +186,10 @@ class Talk:
         told = jobs.StartNext(status_details=details(agent=self._agent))
         return [self._said(topics.START_NEXT, encode(told))]
 
-    def _check(self) -> list[Said]:
-        """Ask how the job that is under way stands: it may have been cancelled."""
+    def _check(self, told: Next | None = None) -> list[Said]:
+        """Ask how the job that is under way stands, unless that was told: it may have been cancelled."""
         job = self._journal.next()
-        if job is None:
+        if job is None or (told is not None and told.execution is not None and told.execution.job_id == job.id):
             return []
         asked = jobs.Get(
             execution_number=job.execution or None, include_job_document=False, client_token=str(job.execution)
