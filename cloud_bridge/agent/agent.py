@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Self
 from cloud_bridge.agent import deploy
 from cloud_bridge.agent.commands import Activate, steps_of
 from cloud_bridge.agent.duty import Duty
+from cloud_bridge.agent.figures import figures
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.link import Down, Event, Link, Said, Up
 from cloud_bridge.agent.mqtt import PahoLink, Tls
@@ -34,6 +35,7 @@ from cloud_bridge.agent.when import Instant
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.rpc import DeviceStatus, Running
 from cloud_bridge.protocol.fleet.shadow import Config
+from cloud_bridge.protocol.fleet.telemetry import Figures
 from cloud_bridge.protocol.fleet.topics import Tree
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.bundles.store import Store
@@ -60,7 +62,8 @@ class Agent:
     of a repository that is trusted by `root_metadata`, the root.json that came with the device. With `runtime`, the one
     that serves this store in this process, budgets and policy of the shadow `config` rule it; `health` says what is wrong
     with a model on trial, given its name and the share of calls that may fail. `state` is a folder for the journal
-    (default: STORE/.agent). Raises InputError and BundleError for what cannot be used; a broker that is away is waited for.
+    (default: STORE/.agent). Figures are told each `telemetry` seconds; None: never. Raises InputError and BundleError for
+    what cannot be used; a broker that is away is waited for.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class Agent:
         groups: Sequence[str] = (), artifacts: str | None = None, root_metadata: str | Path | None = None,
         own: Tls | None = None, aws: bool = False, runtime: Runtime | None = None,
         health: deploy.Health = unwatched, log: str | Path | None = None, device: str | None = None,
-        state: str | Path | None = None, link: Link | None = None,
+        state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None,
     ) -> None:  # fmt: skip
         address = Address.parse(broker)
+        if telemetry is not None and not telemetry >= 1.0:
+            raise InputError(f"figures each {telemetry} seconds: give 1 or more, or None")
         self.thing, self.groups = check(thing, "thing"), tuple(check(group, "group") for group in groups)
         self._store = store if isinstance(store, Store) else Store(store)
         folder = Path(state) if state is not None else self._store.path / STATE
@@ -96,6 +101,7 @@ class Agent:
             self._talk = Talk(
                 tree, thing, self.groups, self._duty, self._journal, self._shadows, self._describe,
                 session=self.session, agent=version("edge-runtime"),
+                figures=None if telemetry is None else self._figures, every=telemetry or 0.0,
             )  # fmt: skip
         except BaseException:
             self._journal.close()
@@ -240,6 +246,10 @@ class Agent:
         if str(error) != self._trouble:
             self._trouble = str(error)
             _log.error("%s", error)
+
+    def _figures(self, unix: float) -> Figures:
+        waiting = len(self._journal.outbox())
+        return figures(self._store.path, unix=unix, uptime=time.monotonic() - self._began, waiting=waiting)
 
     def _describe(self, unix: float) -> DeviceStatus:
         """How this device is."""

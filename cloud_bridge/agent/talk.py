@@ -28,9 +28,10 @@ from cloud_bridge.agent.orders import digest_of
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import OPEN, Report
-from cloud_bridge.protocol.fleet import jobs, rpc, topics
+from cloud_bridge.protocol.fleet import jobs, rpc, telemetry, topics
 from cloud_bridge.protocol.fleet.jobs import MOST_DETAILS, TERMINAL, Next, Reported, details
 from cloud_bridge.protocol.fleet.presence import Presence, Status, next_number
+from cloud_bridge.protocol.fleet.telemetry import Figures
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import decode, encode
 from edge_runtime.errors import EdgeError, ProtocolError
@@ -61,15 +62,18 @@ class Talk:
     def __init__(
         self, tree: Tree, thing: str, groups: Sequence[str], duty: Duty, journal: Journal, shadows: Shadows,
         describe: Callable[[float], rpc.DeviceStatus], *, session: str, agent: str,
+        figures: Callable[[float], Figures] | None = None, every: float = 60.0,
         draw: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
-        """`describe` tells how the device is, at a UNIX time; `session` is this process's, `agent` its version."""
+        """`describe` tells how the device is, at a UNIX time; `session` is this process's, `agent` its version. `figures`
+        are told each so many seconds, if there are any."""
         self._tree, self._thing, self._groups = tree, thing, tuple(groups)
         self._duty, self._journal, self._shadows, self._describe = duty, journal, shadows, describe
         self._session, self._agent, self._draw = session, agent, draw
         self._flights: dict[str, Flight] = {}
         self._controller = Presence()
         self._ask: float | None = None
+        self._figures, self._every, self._measure = figures, every, 0.0
         self._connected = False
         self._number = 0
         self.refused: tuple[str, ...] = ()
@@ -118,6 +122,10 @@ class Talk:
                 blind = flight is not None and flight.blind and flight.sent.letter == sent.letter
                 self._flights[sent.report.job] = Flight(sent, now.mono + RETRY * (1.0 + self._draw()), blind)
                 said += self._report(sent, blind=blind)
+        if self._figures is not None and self._measure <= now.mono:
+            self._measure = now.mono + self._every
+            told = encode(self._figures(now.unix))
+            said.append(self._said(topics.TELEMETRY, told, name=telemetry.DEVICE))
         return said + self._shadows.due(now)
 
     def next(self, now: Instant) -> float:
@@ -126,6 +134,7 @@ class Talk:
             return now.mono + RETRY
         soonest = [flight.until for flight in self._flights.values()]
         soonest += [] if self._ask is None else [self._ask]
+        soonest += [] if self._figures is None else [self._measure]
         return min([*soonest, self._shadows.next(now), now.mono + RETRY])
 
     def _parsed(self, topic: str) -> tuple[Kind, dict[str, str]]:

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from cloud_bridge.extra import required
-from edge_runtime.cli.shell import Commands, add_store, count, subcommand
+from edge_runtime.cli.shell import Commands, add_store, count, seconds, subcommand
 
 
 def add(commands: Commands) -> None:
@@ -43,6 +43,13 @@ def add(commands: Commands) -> None:
     agent.add_argument("--aws", action="store_true", help="jobs and shadows below $aws/things, as AWS IoT Core has them")
     agent.add_argument("--log", type=Path, metavar="FILE", help="the decision log that the application's runtime writes")
     agent.add_argument("--device", metavar="NAME", help="the engine, or engine and device, that models are held to")
+    agent.add_argument(
+        "--telemetry",
+        type=seconds,
+        default=60.0,
+        metavar="TIME",
+        help="tell figures each so long (default: 60s)",
+    )
     agent.add_argument("--state", type=Path, metavar="DIR", help="where its journal lies (default: STORE/.agent)")
     agent.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     agent.set_defaults(command=_agent)
@@ -59,7 +66,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             threshold=arguments.threshold, groups=arguments.group, artifacts=arguments.artifacts,
             root_metadata=arguments.root_metadata, aws=arguments.aws, log=arguments.log, device=arguments.device,
             own=None if arguments.cert is None else Tls(str(arguments.cert[0]), str(arguments.cert[1])),
-            state=arguments.state,
+            state=arguments.state, telemetry=arguments.telemetry,
         )  # fmt: skip
     ended = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):

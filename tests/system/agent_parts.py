@@ -30,6 +30,7 @@ from cloud_bridge.protocol.fleet.commands import Command, Deploy, Document
 from cloud_bridge.protocol.fleet.jobs import JobExecution, Next
 from cloud_bridge.protocol.fleet.presence import Presence, Status
 from cloud_bridge.protocol.fleet.shadow import Shadow
+from cloud_bridge.protocol.fleet.telemetry import Figures
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import decode, encode
 from cloud_bridge.signing import PrivateKey, generate, read_private, sign
@@ -52,6 +53,7 @@ class Controller:
         self.told: list[tuple[str, str]] = []
         """The states that a device moved each job to, in order."""
         self.results: dict[str, bytes] = {}
+        self.figures: list[Figures] = []
         self.answers: queue.Queue[tuple[str, bytes, bytes]] = queue.Queue()
         """The status, the correlation and the payload of each."""
         self.mute = False
@@ -164,6 +166,8 @@ class Controller:
                 case topics.RPC_ANSWER:
                     told: dict[str, Any] = vars(message.properties)
                     self.answers.put((dict(told["UserProperty"])["status"], told["CorrelationData"], payload))
+                case topics.TELEMETRY:
+                    self.figures.append(decode(payload, Figures))
                 case topics.RESULT:
                     self.results[names["job"]] = payload
 

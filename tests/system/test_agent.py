@@ -310,6 +310,18 @@ def refused(controller: Controller, version: str) -> bool:
     return str(controller.reported("models").get("refused", {}).get("tiny", "")).startswith(f"{version}: ")
 
 
+def test_figures_are_told_now_and_then(
+    running: Broker, store: Store, operator: Operator, server: Server, controller: Controller
+) -> None:
+    """As often as the device was told."""
+    with device(running, store.path, operator, server.url, "--telemetry", "1s"):
+        eventually(lambda: len(controller.figures) > 1, "they are not told", WAIT)
+    first, second = controller.figures[:2]
+    assert second.uptime >= first.uptime + 0.9
+    assert second.free is not None
+    assert second.free > 0
+
+
 def test_a_report_comes_back(press: Device, controller: Controller, operator: Operator) -> None:
     """Of a benchmark, before its job has ended."""
     import zlib

@@ -17,7 +17,7 @@ from cloud_bridge.protocol.fleet.jobs import Next, decode_next
 from cloud_bridge.protocol.fleet.presence import Status
 from cloud_bridge.protocol.fleet.rpc import decode_question
 from cloud_bridge.protocol.fleet.schema import MESSAGES, SAID, file_of, schema
-from cloud_bridge.protocol.fleet.topics import KINDS, RESULT, RPC, RPC_ANSWER, TELEMETRY
+from cloud_bridge.protocol.fleet.topics import KINDS, RESULT, RPC, RPC_ANSWER
 from cloud_bridge.protocol.fleet.wire import LIMIT, decode, encode
 from edge_runtime.errors import InputError, ProtocolError
 from tests.messages import json_values, values
@@ -124,8 +124,8 @@ def test_a_document_has_one_form(document: Document) -> None:
 
 
 def test_every_topic_has_its_message_and_every_message_its_schema() -> None:
-    """Questions, their answers, results and telemetry are by name, and not by topic."""
-    assert {*SAID} == {*KINDS} - {RPC, RPC_ANSWER, RESULT, TELEMETRY}
+    """Questions, their answers and results are by name, and not by topic."""
+    assert {*SAID} == {*KINDS} - {RPC, RPC_ANSWER, RESULT}
     assert {*SAID.values()} <= {*MESSAGES.values()}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloud_bridge.protocol.fleet import commands, envelope, jobs, presence, rpc, shadow, topics
+from cloud_bridge.protocol.fleet import commands, envelope, jobs, presence, rpc, shadow, telemetry, topics
 from cloud_bridge.protocol.fleet.topics import Kind
 
 SAID: Mapping[Kind, type[msgspec.Struct]] = {
@@ -32,11 +32,11 @@ SAID: Mapping[Kind, type[msgspec.Struct]] = {
     topics.SHADOW_UPDATE_ACCEPTED: shadow.Updated,
     topics.SHADOW_UPDATE_REJECTED: shadow.Rejected,
     topics.SHADOW_DELTA: shadow.Delta,
+    topics.TELEMETRY: telemetry.Figures,
     topics.GROUP_NOTIFY: jobs.Hint,
     topics.CONTROLLER_STATUS: presence.Status,
 }
-"""What is said where there is one message for a topic. A question, RPC, is by its method; results and telemetry are what
-they are."""
+"""What is said where there is one message for a topic. A question, RPC, is by its method; results are what they are."""
 
 MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "status": presence.Status,
@@ -57,6 +57,7 @@ MESSAGES: Mapping[str, type[msgspec.Struct]] = {
     "shadow-rejected": shadow.Rejected,
     "shadow-config": shadow.Config,
     "shadow-models": shadow.Models,
+    "figures": telemetry.Figures,
     "rpc-ping": rpc.Ping,
     "rpc-ping-answer": rpc.Pong,
     "rpc-status": rpc.AskStatus,
