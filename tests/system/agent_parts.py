@@ -165,7 +165,7 @@ class Controller:
                     self._change(thing, names["shadow"], decode(payload, shadow.Update), now)
                 case topics.RPC_ANSWER:
                     told: dict[str, Any] = vars(message.properties)
-                    self.answers.put((dict(told["UserProperty"])["status"], told["CorrelationData"], payload))
+                    self.answers.put((dict(told["UserProperty"])["status"], told.get("CorrelationData", b""), payload))
                 case topics.TELEMETRY:
                     self.figures.append(decode(payload, Figures))
                 case topics.RESULT:
