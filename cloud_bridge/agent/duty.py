@@ -218,5 +218,5 @@ class Duty:
     def _finish(self, job: Job, tell: bool) -> None:
         self._journal.keep(job, tell=tell)
         with self._lock:
-            self._told.pop((job.id, job.execution), None)
+            self._told = {of: state for of, state in self._told.items() if of[0] != job.id}
             self._at, self._here = None, None
