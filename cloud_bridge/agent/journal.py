@@ -125,7 +125,7 @@ class Journal:
                 "UPDATE jobs SET execution = ?, version = ? WHERE id = ? AND execution <= ?",
                 (execution, version, id, execution),
             )
-            if self._db.execute("SELECT state FROM jobs WHERE id = ?", (id,)).fetchone()[0] != "QUEUED":
+            if self._db.execute("SELECT 1 FROM jobs WHERE id = ? AND state != 'QUEUED'", (id,)).fetchone():
                 self._tell(id)
 
     def outbox(self, limit: int = 100) -> tuple[Letter, ...]:

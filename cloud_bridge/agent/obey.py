@@ -87,7 +87,7 @@ class Hands:
             cut = max(1, len(lines) - int(0.9 * len(lines) * LOG / len(packed)))
             lines, lost = lines[cut:], lost + cut
             packed = zlib.compress(b"".join(lines), 9)
-        return Done({"lines": str(len(lines)), "older lines": str(lost)}, packed)
+        return Done({"lines": str(len(lines)), "older": str(lost)}, packed)
 
 
 def newest(path: Path, limit: int) -> tuple[list[bytes], int]:

@@ -259,7 +259,7 @@ def test_the_decision_log_is_collected(device: Device) -> None:
     log.with_name("log.1").write_bytes(b"1\n2\n")
     log.write_bytes(b"3\n4\nhalf")
     report = device.do(CollectLog(6))
-    assert (zlib.decompress(report.body), report.details["lines"], report.details["older lines"]) == (
+    assert (zlib.decompress(report.body), report.details["lines"], report.details["older"]) == (
         b"2\n3\n4\n",
         "3",
         "1",
@@ -277,7 +277,7 @@ def test_a_log_that_does_not_shrink_is_cut(device: Device) -> None:
     lines = zlib.decompress(report.body).splitlines()
     assert log.read_bytes().splitlines()[-len(lines) :] == lines
     assert int(report.details["lines"]) == len(lines) > 1000
-    assert int(report.details["older lines"]) == 20_000 - len(lines)
+    assert int(report.details["older"]) == 20_000 - len(lines)
 
 
 def test_questions(device: Device) -> None:
