@@ -1,4 +1,4 @@
-"""A device's link to its broker, by paho-mqtt: what it acknowledges, what it does not send, and peers that are no broker."""
+"""A link to a broker, by paho-mqtt: what it acknowledges, what it does not send, and peers that are no brokers."""
 
 from __future__ import annotations
 
