@@ -116,10 +116,7 @@ class Models(msgspec.Struct, frozen=True):
     """Reported only: what of the desired this device does not take, and why."""
 
 
-HOLDS: Mapping[str, type[Config | Models]] = {CONFIG: Config, MODELS: Models}
-"""By a shadow's name."""
-
-_Holds = TypeVar("_Holds", bound=Config | Models)
+_Holds = TypeVar("_Holds", Config, Models)
 
 
 class Shadow(msgspec.Struct, frozen=True):
