@@ -119,7 +119,8 @@ def test_what_aws_says_is_read() -> None:
     """As its documentation shows it: whole seconds, the thing left to the topic, a document of any form."""
     told = decode_next(
         b'{"timestamp": 1625351385, "execution": {"jobId": "test_job2", "status": "QUEUED", "queuedAt": 1625351385, '
-        b'"lastUpdatedAt": 1625351385, "versionNumber": 1, "executionNumber": 1, "jobDocument": {"operation": "customJob"}}}'
+        b'"lastUpdatedAt": 1625351385, "versionNumber": 1, "executionNumber": 1, '
+        b'"jobDocument": {"operation": "customJob"}}}'
     )
     assert told.execution is not None
     assert told.execution.job_document == msgspec.Raw(b'{"operation": "customJob"}')
