@@ -11,6 +11,7 @@ PACKAGES = {
     "grpc": "grpc",
     "opentelemetry": "trace",
     "ray": "ray",
+    **dict.fromkeys(("cryptography", "securesystemslib"), "agent"),
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }
 """Each package, and the extra that brings it."""

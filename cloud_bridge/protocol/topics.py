@@ -24,7 +24,7 @@ ROOT = "edge/v1"
 PROBE = "-probe"
 """The model name of a request that asks for nothing. No model is called so: their names start with a letter or a digit."""
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _ROOT_SEGMENTS = 5  # AWS IoT Core takes 7 slashes; the longest tail of ours has three segments
@@ -69,7 +69,7 @@ class Address(msgspec.Struct, frozen=True):
         if "ca" in options and not tls:
             raise InputError(f"{_hide(url)!r}: ca is for mqtts://")
         thing = options.get("thing")
-        if thing is not None and not _SEGMENT.fullmatch(thing):
+        if thing is not None and not SEGMENT.fullmatch(thing):
             raise InputError(f"thing {thing!r}: use 1 to 64 of A-Z a-z 0-9 _ and -")
         return cls(
             host,
@@ -129,7 +129,7 @@ class Topics(msgspec.Struct, frozen=True):
     def parse_cancel(self, topic: str) -> str | None:
         """The thing of a cancel's topic; None for any other topic."""
         head, _, thing = topic.rpartition("/")
-        return thing if head == f"{self.root}/cancel" and _SEGMENT.fullmatch(thing) else None
+        return thing if head == f"{self.root}/cancel" and SEGMENT.fullmatch(thing) else None
 
     def parse_status(self, topic: str) -> str:
         """The worker of a status topic. ProtocolError when it is none."""
@@ -141,7 +141,7 @@ class Topics(msgspec.Struct, frozen=True):
     def _tail(self, topic: str, branch: str) -> tuple[str, str]:
         head = f"{self.root}/{branch}/"
         one, _, two = topic.removeprefix(head).partition("/")
-        if not topic.startswith(head) or not _SEGMENT.fullmatch(one) or not _SEGMENT.fullmatch(two):
+        if not topic.startswith(head) or not SEGMENT.fullmatch(one) or not SEGMENT.fullmatch(two):
             raise ProtocolError(f"{topic[:300]!r} is no topic below {head}")
         return one, two
 
@@ -149,7 +149,7 @@ class Topics(msgspec.Struct, frozen=True):
 def check_root(root: str) -> str:
     """`root` itself when topics can start with it, else InputError."""
     segments = root.split("/")
-    if len(segments) > _ROOT_SEGMENTS or len(root) > _ROOT_LENGTH or not all(map(_SEGMENT.fullmatch, segments)):
+    if len(segments) > _ROOT_SEGMENTS or len(root) > _ROOT_LENGTH or not all(map(SEGMENT.fullmatch, segments)):
         raise InputError(
             f"topic root {root[:200]!r}: write at most {_ROOT_SEGMENTS} segments of A-Z a-z 0-9 _ and -, like {ROOT}"
         )

@@ -21,8 +21,8 @@ MAX_MANIFEST = 1 << 20
 FORMATS = ("onnx", "tflite", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8")
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_VERSION = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18}){0,3}([-+][A-Za-z0-9.-]{1,32})?")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+VERSION = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18}){0,3}([-+][A-Za-z0-9.-]{1,32})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -89,7 +89,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ManifestError(f"variant name {self.name!r}: use a-z, 0-9, _ and -, at most 64")
         if self.format not in FORMATS:
             raise ManifestError(f"variant {self.name!r}: format {self.format!r} is none of {', '.join(FORMATS)}")
@@ -208,13 +208,13 @@ def encode(manifest: Manifest) -> bytes:
 
 def check_name(name: str) -> str:
     """The name, if it can be a model's (and a folder's, and a topic's)."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ManifestError(f"model name {name[:80]!r}: use a-z, 0-9, _ and -, starting with a letter or digit, at most 64")
     return name
 
 
 def check_version(version: str) -> str:
     """The version, if it can be one: "1", "1.2.0", "2.1-rc1"."""
-    if not _VERSION.fullmatch(version):
+    if not VERSION.fullmatch(version):
         raise ManifestError(f"version {version[:80]!r}: use numbers with dots, like 1.2.0, with an optional -tag")
     return version

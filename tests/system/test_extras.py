@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "grpc,httptools,opentelemetry,prometheus_client,ray,starlette,uvicorn,uvloop"
+VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,starlette,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,21 @@ except EngineMissingError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert f"pip install 'edge-runtime[{extra}]'" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["securesystemslib", "cryptography"])
+def test_without_a_package_of_signing_the_extra_is_named(package: str) -> None:
+    """When something is to be signed, or a signature looked at; the module is imported without it."""
+    script = f"""
+import sys
+sys.modules[{package!r}] = None
+from pathlib import Path
+from edge_runtime import InputError
+from cloud_bridge import signing
+try:
+    signing.generate(Path("unwritten"))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'edge-runtime[agent]'" in done.stdout
