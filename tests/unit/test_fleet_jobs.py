@@ -110,6 +110,14 @@ def test_an_update_that_came_twice_counts_once() -> None:
         assert isinstance(apply(once, other, 30.0), Rejected)
 
 
+def test_a_device_that_still_works_is_heard_each_time() -> None:
+    """That it goes on is news, though it says nothing else."""
+    working = Update(status="IN_PROGRESS")
+    once = accepted(apply(execution("IN_PROGRESS"), working, 20.0))
+    again = accepted(apply(once, working, 30.0))
+    assert (again.last_updated_at, again.version_number) == (30.0, 3)
+
+
 def test_another_execution_is_not_found() -> None:
     """Nor is one that there is not."""
     for found in (
