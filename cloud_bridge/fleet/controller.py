@@ -108,18 +108,17 @@ class Controller:
         while untold := self._registry.jobs.untold(job, TOGETHER):
             pending = self._registry.jobs.pending(untold)
             expiries = self._registry.jobs.expiries(each.job_id for some in pending.values() for each in some)
-            messages = []
-            for thing, stands in untold.items():
-                following = execution.first(pending.get(thing, ()))
-                if following is None and _own_word(stands):
-                    continue  # it knows that nothing follows: it has just ended its last one
-                expires = None if following is None else expiries.get(following.job_id)
-                messages.append(self._notice(thing, following, expires, now))
-            self._port.publish(messages)
-            self._registry.jobs.told(job, untold)
+            next_ones = {thing: execution.first(pending.get(thing, ())) for thing in untold}
+            told = {thing: next_ones[thing] for thing, stands in untold.items() if _is_news(stands, next_ones[thing])}
+            self._port.publish([self._notice(thing, following, expiries, now) for thing, following in told.items()])
+            others = ((thing, each) for thing, each in told.items() if each is not None)
+            self._registry.jobs.told([*untold.items(), *others])
 
-    def _notice(self, thing: str, following: JobExecution | None, expires: float | None, now: float) -> Outgoing:
+    def _notice(
+        self, thing: str, following: JobExecution | None, expiries: Mapping[str, float | None], now: float
+    ) -> Outgoing:
         payload = encode(Next(timestamp=now, execution=following))
+        expires = None if following is None else expiries.get(following.job_id)
         topic = self._tree.topic(NOTIFY_NEXT, thing=thing)
         return Outgoing(topic, payload, None if expires is None else max(1.0, expires - now))
 
@@ -185,5 +184,8 @@ def _after(job: str, before: JobExecution | None, action: Notify | Cancel | Time
     return execution.move(before, "TIMED_OUT", now, why="its time was over")
 
 
-def _own_word(ended: JobExecution) -> bool:
-    return ended.status in BY_DEVICE["IN_PROGRESS"]
+def _is_news(stands: JobExecution, following: JobExecution | None) -> bool:
+    """Whether a thing has to be told which execution is next, since one of its executions stands so now."""
+    if stands.status == "QUEUED":
+        return following is not None and following.job_id == stands.job_id  # others go first: it is told when they end
+    return following is not None or stands.status not in BY_DEVICE["IN_PROGRESS"]  # it knows what it has ended itself

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from cloud_bridge.fleet.spec import Rollout, Status
+from cloud_bridge.fleet.spec import Rollout
+from cloud_bridge.protocol.fleet.jobs import State as Status
 
 Instant: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]

@@ -30,8 +30,10 @@ from cloud_bridge.fleet.events import (
     TimeOut,
 )
 from cloud_bridge.fleet.rate import MINUTE, opens, room
-from cloud_bridge.fleet.spec import EXECUTED, TERMINAL, Rollout, Status, Stop
+from cloud_bridge.fleet.spec import EXECUTED, Rollout, Stop
 from cloud_bridge.fleet.state import NEVER, Flight, Score, State
+from cloud_bridge.protocol.fleet.jobs import TERMINAL
+from cloud_bridge.protocol.fleet.jobs import State as Status
 
 
 def begin(spec: Rollout, now: float) -> State:

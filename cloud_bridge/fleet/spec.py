@@ -14,12 +14,11 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from cloud_bridge.protocol.fleet import names
+from cloud_bridge.protocol.fleet.jobs import State as Status
+from cloud_bridge.protocol.fleet.names import Thing
 from edge_runtime.errors import InputError
 
-Status: TypeAlias = Literal["QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "TIMED_OUT", "REJECTED", "REMOVED", "CANCELED"]
-"""Of an execution, in AWS IoT's words."""
-
-TERMINAL: frozenset[Status] = frozenset(("SUCCEEDED", "FAILED", "TIMED_OUT", "REJECTED", "REMOVED", "CANCELED"))
 EXECUTED: frozenset[Status] = frozenset(("SUCCEEDED", "FAILED", "TIMED_OUT", "REJECTED"))
 """Ends that say something about the job; the others an operator brought about."""
 
@@ -29,7 +28,6 @@ FASTEST = 1_000_000
 MOST = 64 << 20
 """Bytes of a written rollout: a million things."""
 
-Thing: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 PerMinute: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=FASTEST)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Percent: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
@@ -43,7 +41,7 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Group(Value, frozen=True):
     """Things that are told together; the next group begins when enough of this one have succeeded."""
 
-    name: Thing
+    name: names.Group
     things: tuple[Thing, ...]
     success: Percent = 100.0
     """Of its things, in percent. When all have ended and it was not reached, the rollout pauses before the next group."""

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 
 from cloud_bridge.fleet.events import Outcome
-from cloud_bridge.fleet.spec import Status
+from cloud_bridge.protocol.fleet.jobs import State as Status
 
 NEVER = float("inf")
 

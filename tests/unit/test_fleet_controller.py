@@ -134,7 +134,7 @@ def test_the_next_job_is_told_when_one_has_ended(site: Site) -> None:
     site.order("j1", "a", timeouts=Timeouts(execution=50.0))
     site.step()
     site.order("j2", "a")
-    assert [told["execution"]["jobId"] for _, told in site.step()] == ["j1"]
+    assert site.step() == []
     assert [told["execution"]["jobId"] for _, told in site.step(60)] == ["j2"]
     assert site.status("j1") == {"a": "TIMED_OUT"}
     assert cancel(site.registry, "j2", "a", site.now)

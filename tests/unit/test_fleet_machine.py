@@ -22,7 +22,8 @@ from cloud_bridge.fleet.events import (
     TimeOut,
 )
 from cloud_bridge.fleet.rollout import begin, decide, observe, wake
-from cloud_bridge.fleet.spec import TERMINAL, Constant, Exponential, Group, Rollout, Stop, Timeouts, check
+from cloud_bridge.fleet.spec import Constant, Exponential, Group, Rollout, Stop, Timeouts, check
+from cloud_bridge.protocol.fleet.jobs import TERMINAL
 
 stops = st.builds(
     Stop, st.sampled_from(["FAILED", "REJECTED", "TIMED_OUT", "ALL"]), st.floats(1.0, 100.0), st.integers(1, 6),

@@ -8,8 +8,9 @@ import pytest
 
 from cloud_bridge.fleet.events import Aborted, Action, Cancel, Changed, Event, Finish, Notify, Paused, Resumed, TimeOut
 from cloud_bridge.fleet.rollout import begin, decide, observe, wake
-from cloud_bridge.fleet.spec import Constant, Exponential, Group, Rollout, Status, Stop, Timeouts
+from cloud_bridge.fleet.spec import Constant, Exponential, Group, Rollout, Stop, Timeouts
 from cloud_bridge.fleet.state import NEVER
+from cloud_bridge.protocol.fleet.jobs import State as Status
 
 
 def things(count: int, prefix: str = "t") -> tuple[str, ...]:

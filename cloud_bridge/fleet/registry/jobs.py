@@ -168,11 +168,11 @@ class Jobs:
         with self._database.reading() as connection:
             return {row.thing: execution(row) for row in connection.execute(query.limit(most))}
 
-    def told(self, job: str, done: Mapping[str, JobExecution]) -> None:
-        """By thing, executions that it has been told of as they are here; not what has changed since."""
-        change = update(executions).where(executions.c.job == job, executions.c.thing == bindparam("who"))
+    def told(self, done: Iterable[tuple[str, JobExecution]]) -> None:
+        """Things have been told of their executions as they are here; not of what has changed since."""
+        change = update(executions).where(executions.c.job == bindparam("of"), executions.c.thing == bindparam("who"))
         change = change.where(executions.c.version == bindparam("at")).values(told=1)
-        rows = [{"who": thing, "at": each.version_number} for thing, each in done.items()]
+        rows = [{"of": each.job_id, "who": thing, "at": each.version_number} for thing, each in done]
         if rows:
             with self._database.writing() as connection:
                 connection.execute(change, rows)
