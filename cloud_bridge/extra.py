@@ -13,6 +13,7 @@ PACKAGES = {
     "cryptography": "control",
     "opentelemetry": "trace",
     "ray": "ray",
+    "sqlalchemy": "control",
     **dict.fromkeys(("cryptography", "securesystemslib"), "agent"),
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }

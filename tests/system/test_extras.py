@@ -19,7 +19,7 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,starlette,tuf,uvicorn,uvloop"
+VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,sqlalchemy,starlette,tuf,uvicorn,uvloop"
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,19 @@ except InputError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert "pip install 'edge-runtime[agent]'" in done.stdout
+
+
+def test_without_sqlalchemy_a_registry_names_the_extra() -> None:
+    """What decides about rollouts needs none."""
+    script = """
+import sys
+sys.modules["sqlalchemy"] = None
+from edge_runtime import InputError
+from cloud_bridge.fleet import log, rollout
+try:
+    from cloud_bridge.fleet.registry import Registry
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'edge-runtime[control]'" in done.stdout
