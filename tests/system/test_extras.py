@@ -19,7 +19,10 @@ from {module} import main
 sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
-VENDORS = "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,sqlalchemy,starlette,tuf,uvicorn,uvloop"
+VENDORS = (
+    "cryptography,grpc,httptools,opentelemetry,prometheus_client,ray,securesystemslib,sqlalchemy,starlette,tuf,"
+    "uvicorn,uvloop"
+)
 
 
 @pytest.fixture(scope="module")
