@@ -9,12 +9,10 @@ from edge_runtime.errors import InputError
 
 PACKAGES = {
     "grpc": "grpc",
-    **dict.fromkeys(("securesystemslib", "tuf"), "agent"),
-    "cryptography": "control",
     "opentelemetry": "trace",
     "ray": "ray",
     "sqlalchemy": "control",
-    **dict.fromkeys(("cryptography", "securesystemslib"), "agent"),
+    **dict.fromkeys(("cryptography", "securesystemslib", "tuf"), "agent"),
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }
 """Each package, and the extra that brings it."""
