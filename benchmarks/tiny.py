@@ -10,25 +10,33 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.bundles import archive, golden
 from edge_runtime.bundles.manifest import MANIFEST, File, Manifest, Variant, encode
 from edge_runtime.bundles.store import Bundle
 from edge_runtime.signature import Signature, TensorSpec
 
 SHAPE = (1, 10)
+GOLDEN = "golden.npz"
 SIGNATURE = Signature(inputs=(TensorSpec("x", "float32", SHAPE),), outputs=(TensorSpec("y", "float32", SHAPE),))
 
 
-def tiny_bundle(folder: Path, *, partner: str | None = None) -> Bundle:
-    """The bundle "tiny" in this (empty or new) folder; with a `partner` it may be asked of a cloud."""
+def tiny_bundle(folder: Path, *, version: str = "1.0", partner: str | None = None, adds: float | None = None) -> Bundle:
+    """The bundle "tiny" in this (empty or new) folder; with a `partner` it may be asked of a cloud. With `adds` it has
+    golden samples, in which so much is added: 1.0 is right, and all else is a version that must not be let in."""
     folder.mkdir(parents=True, exist_ok=True)
     variants = []
     for format_, data in (("onnx", onnx_add()), ("tflite", tflite_add())):
         path = f"add.{format_}"
         (folder / path).write_bytes(data)
-        variants.append(Variant(f"fp32-{format_}", format_, "fp32", (File(path, sha256(data).hexdigest(), len(data)),)))
+        file = File(path, sha256(data).hexdigest(), len(data))
+        variants.append(Variant(f"fp32-{format_}", format_, "fp32", (file,), tolerance=None if adds is None else 1e-3))
+    if adds is not None:
+        inputs = [{"x": np.full(SHAPE, value, np.float32)} for value in (0.0, 2.0)]
+        golden.write(folder / GOLDEN, SIGNATURE, inputs, [{"y": sample["x"] + np.float32(adds)} for sample in inputs])
     manifest = Manifest(
-        name="tiny", version="1.0", task="add one", signature=SIGNATURE, variants=tuple(variants), partner=partner
-    )
+        name="tiny", version=version, task="add one", signature=SIGNATURE, variants=tuple(variants), partner=partner,
+        golden=None if adds is None else archive.file_of(folder, GOLDEN),
+    )  # fmt: skip
     (folder / MANIFEST).write_bytes(encode(manifest))
     return Bundle(manifest, folder)
 

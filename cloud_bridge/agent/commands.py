@@ -7,15 +7,18 @@ or, where the step is one of a trial, goes back to what was before.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from edge_runtime.bundles.manifest import check_name, check_version
 from edge_runtime.errors import InputError, ManifestError
+from edge_runtime.objective import Objective
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
-Runs = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+MODELS = 32
+"""Models of one command, at most."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -39,6 +42,8 @@ class Activate(msgspec.Struct, frozen=True, tag="activate", kw_only=True):
     """The 99th percentile of its latency on this device may be so many seconds; None: any."""
     soak: Seconds = 0.0
     """Seconds that it serves on trial before it is kept."""
+    failures: Share = 0.0
+    """Of its calls meanwhile, the share that may fail."""
 
     def __post_init__(self) -> None:
         _check(self.model, self.version, self.digest)
@@ -55,6 +60,7 @@ class Deploy(msgspec.Struct, frozen=True, tag="deploy", kw_only=True):
     """What the place that artifacts come from calls its one-file form."""
     budget: Seconds | None = None
     soak: Seconds = 0.0
+    failures: Share = 0.0
     tune: bool = False
     """Hold a tournament for it first; otherwise it runs as the version before was found to run best."""
 
@@ -77,8 +83,8 @@ class Benchmark(msgspec.Struct, frozen=True, tag="benchmark", kw_only=True):
     """Measure models on every engine and device here: `edge-runtime bench`. Its report comes back."""
 
     models: tuple[str, ...]
-    runs: Runs = 400
-    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=600.0)] = 2.0
+    runs: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 400
+    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 2.0
     """Of each candidate."""
     device: str | None = None
     """Only this engine, or engine and device."""
@@ -88,16 +94,17 @@ class Benchmark(msgspec.Struct, frozen=True, tag="benchmark", kw_only=True):
 
 
 class Tune(msgspec.Struct, frozen=True, tag="tune", kw_only=True):
-    """Hold a tournament for a model: `edge-runtime tune`. Its outcome is used from the model's next start on, and
-    comes back."""
+    """Hold a tournament for each of these models: `edge-runtime tune`. Its outcome is used from the model's next start on,
+    and comes back."""
 
-    model: str
-    objective: Literal["p50", "p95", "cpu"] = "p95"
-    busy: bool = False
+    models: tuple[str, ...]
+    objective: Objective = Objective()
     device: str | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 120.0
+    """Seconds to load a candidate and run it."""
 
     def __post_init__(self) -> None:
-        _check(self.model)
+        _check_models(self.models)
 
 
 class CollectLog(msgspec.Struct, frozen=True, tag="collect-log"):
@@ -158,7 +165,7 @@ def _check(model: str, version: str = "1", digest: str = "") -> None:
 
 
 def _check_models(models: tuple[str, ...]) -> None:
-    if not 0 < len(models) <= 100:
-        raise InputError(f"a benchmark of {len(models)} models: name 1 to 100")
+    if not 0 < len(models) <= MODELS:
+        raise InputError(f"{len(models)} models: name 1 to {MODELS}")
     for model in models:
         _check(model)

@@ -23,8 +23,9 @@ Fetch: TypeAlias = Callable[[str, Event], Path]
 """The verified file of a target, on this disk, also when it is asked for again. Raises an EdgeError; CancelledError soon
 after the event is set."""
 
-Health: TypeAlias = Callable[[str], str]
-"""What is wrong with a model that serves; "" where nothing is. Raises an EdgeError where that cannot be told."""
+Health: TypeAlias = Callable[[str, float], str]
+"""What is wrong with a model that serves, of whose calls this share may fail; "" where nothing is. Raises an EdgeError
+where that cannot be told."""
 
 GLANCE = 1.0
 """Seconds between two looks at the health of a version on trial."""
@@ -71,8 +72,8 @@ def soak(store: Store, work: Activate | Deploy, health: Health, clock: Callable[
     while True:
         if (active := store.active(work.model)) != work.version:
             raise BundleError(f"{work.model} {active} was activated while {work.version} was on trial")
-        elapsed = clock() - begin
-        if wrong := health(work.model):
+        wrong, elapsed = health(work.model, work.failures), clock() - begin
+        if wrong:
             raise RunError(f"{work.model} {work.version} is not well after {elapsed:.1f} s on trial: {wrong}")
         if elapsed >= work.soak:
             return Done({"soaked": f"{elapsed:.1f} s"} if work.soak else {})

@@ -6,7 +6,8 @@ what `work` decides, and is handed what comes from a broker by somebody else.
     while duty.act(now): ...                             # on a thread of its own: a step may take minutes
     for letter in duty.letters(): ...                    # publish; then accepted(), or rejected()
 
-`receive`, `letters`, `accepted`, `rejected` and `stop` may be called while another thread is in `act`.
+`receive`, `letters`, `accepted`, `rejected`, `end` and `stop` may be called while another thread is in `act`. Each raises
+InputError where the journal cannot be written, a full disk for instance: nothing was done then, and it may be called again.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Duty:
         known = self._journal.find(offer.id)
         match admit(offer, known, self._order(document), self._journal.waiting(), now):
             case Taken(job):
+                self._journal.sweep(now)
                 self._journal.take(job, document)
             case Known(job):
                 self._journal.again(job.id, offer.execution, offer.version)
@@ -165,10 +167,15 @@ class Duty:
                 self._halt.set()
 
     def stop(self) -> None:
-        """Let the step under way end soon; `act` does nothing from then on. A trial goes back at the next start."""
+        """Let the step under way end soon; `act` does nothing from then on."""
         with self._lock:
             self._stopped = True
             self._halt.set()
+
+    def close(self) -> None:
+        """Bring back what was before a version on trial, and close the journal: after `stop`, when `act` has returned."""
+        self.troubles = self._hands.settle()
+        self._journal.close()
 
     def _order(self, document: bytes) -> Order | str:
         if len(document) > LONGEST_DOCUMENT:
@@ -211,5 +218,5 @@ class Duty:
     def _finish(self, job: Job, tell: bool) -> None:
         self._journal.keep(job, tell=tell)
         with self._lock:
-            self._told.pop((job.id, job.execution), None)
+            self._told = {of: state for of, state in self._told.items() if of[0] != job.id}
             self._at, self._here = None, None

@@ -58,8 +58,11 @@ class Journal:
         self.path = str(path)
         self._lock = RLock()
         with self._checked("opened"):
-            # No transactions but those that are begun here.
-            self._db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+            # No transactions but those that are begun here; and no compiled statements are kept: they are most of the
+            # memory of a journal, and a simulated fleet has thousands.
+            self._db = sqlite3.connect(
+                self.path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=0
+            )
             try:
                 self._open()
             except BaseException:
@@ -122,7 +125,7 @@ class Journal:
                 "UPDATE jobs SET execution = ?, version = ? WHERE id = ? AND execution <= ?",
                 (execution, version, id, execution),
             )
-            if self._db.execute("SELECT state FROM jobs WHERE id = ?", (id,)).fetchone()[0] != "QUEUED":
+            if self._db.execute("SELECT 1 FROM jobs WHERE id = ? AND state != 'QUEUED'", (id,)).fetchone():
                 self._tell(id)
 
     def outbox(self, limit: int = 100) -> tuple[Letter, ...]:
@@ -194,7 +197,7 @@ class Journal:
             raise InputError(f"{self.path} is an SQLite file, but no journal of an agent: give another path")
         elif schema != SCHEMA:
             raise InputError(f"the journal {self.path} has schema {schema}; this version reads {SCHEMA}: upgrade the agent")
-        if (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        elif (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
 
     def _tell(self, id: str) -> None:
@@ -233,6 +236,8 @@ class Journal:
         with self._lock:
             try:
                 yield
+            except sqlite3.ProgrammingError as error:
+                raise InputError(f"the journal {self.path} cannot be {what}: it is closed") from error
             except sqlite3.OperationalError as error:
                 locked = "another agent has it open" if "locked" in str(error) else str(error)
                 raise InputError(f"the journal {self.path} cannot be {what}: {locked}") from error

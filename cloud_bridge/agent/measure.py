@@ -18,19 +18,23 @@ from edge_runtime.backends.base import Session
 from edge_runtime.bench import report
 from edge_runtime.bench.harness import bench, inputs_of
 from edge_runtime.bench.measure import timed
+from edge_runtime.bench.process import Limits
 from edge_runtime.bundles import golden
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.installed import Installed
 from edge_runtime.engines import in_order, open_best
 from edge_runtime.errors import InputError, RunError
 from edge_runtime.objective import Objective
-from edge_runtime.profile import CACHE, PROFILE, distribution, load, save
+from edge_runtime.profile import CACHE, PROFILE, Tuned, distribution, load, save
 from edge_runtime.tuning import compiled
 from edge_runtime.tuning.meters import meter
 from edge_runtime.tuning.tournament import tune as hold
 
 BODY = 100_000
 """Bytes of a result, at most: with what is around it, it fits into a message that every broker takes."""
+
+DETAILS = 16
+"""Details of a result, at most: what does not fit is in its body."""
 
 RUNS, SECONDS = 300, 5.0
 """Of the latency that is held against a budget, whichever is reached first."""
@@ -48,35 +52,43 @@ def check(store: Installed, work: Activate | Deploy, device: str | None) -> Done
     return Done(found)
 
 
-def benchmark(store: Installed, work: Benchmark) -> Done:
-    """The report of a benchmark of the active versions."""
+def benchmark(store: Installed, work: Benchmark, device: str | None) -> Done:
+    """The report of a benchmark of the active versions, on the device that is asked for."""
     bundles = [store.bundle(name) for name in work.models]
-    chosen = [found for found in backends.devices() if found.fits(work.device)]
+    chosen = [found for found in backends.devices() if found.fits(work.device or device)]
     command = f"edge-runtime bench {' '.join(work.models)}"
     found = bench(bundles, devices=chosen, runs=work.runs, seconds=work.seconds, command=command)
     failed = sum(entry.error is not None for entry in found.entries)
     return Done({"measured": str(len(found.entries) - failed), "failed": str(failed)}, _body(report.encode(found)))
 
 
-def tune(store: Installed, work: Tune | Deploy) -> Done:
-    """Hold a tournament, and let the runtime use its outcome. Of a version that is being deployed: for what the model was
-    tuned for before."""
-    path, bundle = store.path / PROFILE, store.bundle(work.model, getattr(work, "version", None))
-    manifest = bundle.manifest
-    if isinstance(work, Tune):
-        objective, device = Objective(work.objective, work.busy), work.device
-    else:
-        choice = load(path).choice(manifest.name, manifest.version)
-        objective, device = Objective() if choice is None else choice.objective, None
+def tune(store: Installed, work: Tune, device: str | None) -> Done:
+    """A tournament for the active version of each model, the outcomes for the runtime to use."""
+    found = [
+        _hold(store, store.bundle(name), work.objective, work.device or device, Limits(start=work.timeout))
+        for name in work.models
+    ]
+    won = {tuned.model: f"{tuned.winner.name}, p95 {tuned.winner.at(0.95) * 1e3:.3g} ms" for tuned in found[:DETAILS]}
+    return Done(won, _body(msgspec.json.encode(found)))
+
+
+def tune_deployed(store: Installed, work: Deploy, device: str | None) -> Done:
+    """A tournament for a version that is being deployed, for what the model was tuned for before."""
+    choice = load(store.path / PROFILE).choice(work.model, work.version)
+    objective = Objective() if choice is None else choice.objective
+    return Done({"tuned": _hold(store, store.bundle(work.model, work.version), objective, device, Limits()).winner.name})
+
+
+def _hold(store: Installed, bundle: Bundle, objective: Objective, device: str | None, limits: Limits) -> Tuned:
+    path, manifest = store.path / PROFILE, bundle.manifest
     devices = [found for found in backends.devices() if found.fits(device)]
-    tuned = hold(bundle, objective=objective, devices=devices, meter=meter(objective))
+    tuned = hold(bundle, objective=objective, devices=devices, limits=limits, meter=meter(objective))
     profile = load(path).updated(tuned=(tuned,))
     save(profile, path)
-    winner = next(iter(in_order(manifest, profile))).candidate
-    kept = compiled.keep(bundle, winner, tuned.winner.key, path.parent / CACHE)
+    winner = next(iter(in_order(manifest, profile, device))).candidate
+    compiled.keep(bundle, winner, tuned.winner.key, path.parent / CACHE, limits)
     compiled.prune(path.parent / CACHE, profile.keys())
-    found = {"winner": tuned.winner.name, "p95": f"{tuned.winner.at(0.95) * 1e3:.3g} ms", "compiled": kept}
-    return Done(found, _body(msgspec.json.encode(tuned)) if isinstance(work, Tune) else b"")
+    return tuned
 
 
 def _compared(bundle: Bundle, session: Session, tolerance: float | None) -> dict[str, str]:
@@ -116,7 +128,9 @@ def run(folder: Path, work: Activate | Deploy | Benchmark | Tune, step: str, dev
     if step == "check" and isinstance(work, Activate | Deploy):
         return check(store, work, device)
     if step == "benchmark" and isinstance(work, Benchmark):
-        return benchmark(store, work)
-    if step == "tune" and isinstance(work, Tune | Deploy):
-        return tune(store, work)
+        return benchmark(store, work, device)
+    if step == "tune" and isinstance(work, Tune):
+        return tune(store, work, device)
+    if step == "tune" and isinstance(work, Deploy):
+        return tune_deployed(store, work, device)
     raise InputError(f"{step} of {type(work).__name__} is nothing that is measured")

@@ -27,8 +27,8 @@ Measure: TypeAlias = Callable[[child.Asked, Event], Done]
 """Does a step that opens engines: `child.ask`, in a process of its own."""
 
 
-def well(model: str) -> str:
-    """The health of a model that nobody asks about: a process in which it failed would have to tell."""
+def unwatched(model: str, failures: float) -> str:
+    """The health of models that nobody watches: a trial is then its check, and that the device goes on for so long."""
     return ""
 
 
@@ -36,7 +36,7 @@ class Hands:
     """Does the steps of jobs, on this store."""
 
     def __init__(
-        self, store: Store, fetch: deploy.Fetch, *, health: deploy.Health = well, log: Path | None = None,
+        self, store: Store, fetch: deploy.Fetch, *, health: deploy.Health = unwatched, log: Path | None = None,
         device: str | None = None, measure: Measure = child.ask, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`fetch` brings artifacts; `health` tells how a model on trial does; `log` is the decision log of the device's
@@ -87,7 +87,7 @@ class Hands:
             cut = max(1, len(lines) - int(0.9 * len(lines) * LOG / len(packed)))
             lines, lost = lines[cut:], lost + cut
             packed = zlib.compress(b"".join(lines), 9)
-        return Done({"lines": str(len(lines)), "older lines": str(lost)}, packed)
+        return Done({"lines": str(len(lines)), "older": str(lost)}, packed)
 
 
 def newest(path: Path, limit: int) -> tuple[list[bytes], int]:

@@ -31,7 +31,7 @@ ATTEMPTS = 3
 WAITING = 100
 """Jobs that may be unfinished at once."""
 
-LONGEST = 30 * 86400.0
+LONGEST = 90 * 86400.0
 """Seconds that a job may have until it expires: its id is kept until then, and somewhat longer."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -312,6 +313,45 @@ TestFleet = Fleet.TestCase
 TestFleet.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 
+class Full(Journal):
+    """On a disk that is full every third time."""
+
+    turns = 0
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        self.turns += 1
+        with super()._change():
+            yield
+            if self.turns % 3 == 0:
+                raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_disk_that_is_full_now_and_then() -> None:
+    """What could not be written is told, and is not done; tried again, it goes on as if nothing had been."""
+    journal, world = Full(":memory:"), World(Fuse())
+    duty = Duty(journal, read, world)
+    failures: list[str] = []
+
+    def insist(call: Callable[[], object]) -> object:
+        while True:
+            try:
+                return call()
+            except InputError as error:
+                failures.append(str(error))
+
+    insist(lambda: duty.receive("j", b"j 1.1", NOW))
+    while insist(lambda: duty.act(NOW)):
+        pass
+    [sent] = duty.letters()
+    assert sent.report.state == "SUCCEEDED"
+    insist(lambda: duty.accepted(sent, 2))
+    assert (journal.outbox(), world.active, world.changes["commit", "1.1"]) == ((), Active("1.1", ("0",)), 1)
+    assert len(failures) >= 3
+    assert all("disk is full" in failure for failure in failures)
+    journal.close()
+
+
 class Waiting(World):
     """Soaks until it is told to stop."""
 
@@ -363,6 +403,7 @@ def test_the_agent_is_stopped_in_the_middle_of_a_step() -> None:
     job = journal.find("j")
     assert job is not None
     assert (job.state, job.step, duty.act(NOW)) == ("IN_PROGRESS", "soak", False)
+    assert world.active.trial
     again = Duty(journal, read, world)
     assert world.active == Active("0")
     while again.act(NOW):
@@ -422,3 +463,52 @@ def test_what_never_gets_into_the_journal() -> None:
     assert known is not None
     assert known.sha256 == hashlib.sha256(b"known 1.1").hexdigest()
     journal.close()
+
+
+def test_the_network_and_the_work_on_threads_of_their_own() -> None:
+    """Messages come twice and reports are accepted while jobs run: each job ends once, and nothing is left to be sent."""
+    journal, world = Journal(":memory:"), World(Fuse())
+    duty = Duty(journal, read, world)
+    jobs, done = [f"job{number}" for number in range(40)], Event()
+    troubles: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not done.is_set() or journal.waiting():
+                duty.act(NOW)
+        except BaseException as error:  # noqa: BLE001  # shown by the assertion below
+            troubles.append(error)
+
+    thread = Thread(target=work)
+    thread.start()
+    told: dict[str, list[State]] = {}
+    for number, id in enumerate(jobs):
+        for execution in (1, 1, 2):
+            assert duty.receive(id, f"{id} 1.{number}".encode(), NOW, execution=execution) is None
+        for sent in duty.letters():
+            told.setdefault(sent.report.job, []).append(sent.report.state)
+            duty.accepted(sent, sent.version + 1)
+    done.set()
+    thread.join(60)
+    assert (troubles, thread.is_alive()) == ([], False)
+    for sent in duty.letters():
+        told.setdefault(sent.report.job, []).append(sent.report.state)
+        duty.accepted(sent, sent.version + 1)
+    assert journal.outbox() == ()
+    for number, id in enumerate(jobs):
+        job = journal.find(id)
+        assert job is not None
+        assert (job.state, job.execution, told[id][-1]) == ("SUCCEEDED", 2, "SUCCEEDED")
+        assert world.changes["commit", f"1.{number}"] == 1
+    journal.close()
+
+
+def test_an_agent_that_is_closed_leaves_nothing_on_trial() -> None:
+    """An application may go on without it: what was before serves again at once."""
+    duty, _, world, thread = soaking()
+    duty.stop()
+    thread.join(30)
+    duty.close()
+    assert world.active == Active("0")
+    with pytest.raises(InputError, match="it is closed"):
+        duty.receive("k", b"k 1.1", NOW)
