@@ -11,6 +11,7 @@ PACKAGES = {
     "grpc": "grpc",
     "opentelemetry": "trace",
     "ray": "ray",
+    "sqlalchemy": "control",
     **dict.fromkeys(("cryptography", "paho", "securesystemslib", "tuf"), "agent"),
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }

@@ -73,6 +73,8 @@ class Signed(msgspec.Struct, frozen=True):
 
 def sign(document: Document, *keys: PrivateKey) -> bytes:
     """An envelope. Raises InputError for a document that no device would take."""
+    if not keys:
+        raise InputError(f"job {document.job_id!r} is to be signed: give at least one private key")
     payload = commands.encode_document(document)
     data = pae(PAYLOAD_TYPE, payload)
     signatures = tuple(Signature(keyid=key.public.keyid, sig=key.sign(data)) for key in keys)

@@ -30,7 +30,13 @@ CHECKS = (
 )  # fmt: skip
 """Those that hold an answer to the document. The others ask that all be taken that its schemas let through."""
 
-REAL: dict[str, Any] = {"name": "x", "shape": [1, 10], "datatype": "FP32", "data": [0.0] * 10}
+ROW: dict[str, Any] = {"type": "array", "items": {"type": "number"}, "minItems": 10, "maxItems": 10}
+TENSOR: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "shape", "datatype", "data"],
+    "properties": {"name": {"const": "x"}, "shape": {"const": [1, 10]}, "datatype": {"const": "FP32"}, "data": ROW},
+    "additionalProperties": False,
+}
 """What the model takes."""
 
 
@@ -95,9 +101,15 @@ def led(written: dict[str, Any]) -> dict[str, Any]:
                 known = {"model": "tiny", "version": "1.0"}[parameter["name"]]
                 parameter["schema"] = {"anyOf": [{"const": known}, {"type": "string"}]}
     schemas = told["components"]["schemas"]
-    schemas["InferRequest"] = {"anyOf": [{"const": {"inputs": [REAL]}}, schemas["InferRequest"]]}
-    schemas["PredictRequest"] = {"anyOf": [{"const": {"instances": [REAL["data"]]}}, schemas["PredictRequest"]]}
+    schemas["InferRequest"] = {"anyOf": [_only("inputs", TENSOR), schemas["InferRequest"]]}
+    schemas["PredictRequest"] = {"anyOf": [_only("instances", ROW), schemas["PredictRequest"]]}
     return told
+
+
+def _only(name: str, each: dict[str, Any]) -> dict[str, Any]:
+    """An object of one list of one such thing."""
+    listed = {"type": "array", "items": each, "minItems": 1, "maxItems": 1}
+    return {"type": "object", "required": [name], "properties": {name: listed}, "additionalProperties": False}
 
 
 def _asked(folder: Path, url: str, seconds: float) -> Asked:

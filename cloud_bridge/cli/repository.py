@@ -59,7 +59,7 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     rotate.set_defaults(command=_rotate)
     for act in (init, added, publish, rotate):
-        act.add_argument("repository", type=Path, metavar="REPOSITORY")
+        act.add_argument("repository", type=Path, metavar="REPOSITORY", help="the folder that a server serves")
         act.add_argument("--keys", type=Path, required=True, metavar="DIR", help="where the private keys lie: no server's")
         act.add_argument("--json", action="store_true", help="print JSON")
     added.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="a bundle's folder or .bundle file")
@@ -115,5 +115,6 @@ def _told(arguments: argparse.Namespace, repository: Repository) -> int:
         table(("ROLE", "VERSION", "EXPIRES", "KEYS"), rows)
         print(f"{len(bundles)} bundle{'s' * (len(bundles) != 1)}")
     for role in repository.expiring(time.time() + SOON):
-        print(f"the {role} expires soon: cloud-bridge repository rotate {arguments.repository} {role} ...", file=sys.stderr)
+        renew = f"cloud-bridge repository rotate {arguments.repository} {role} --keys {arguments.keys}"
+        print(f"what the {role} signed expires soon: {renew}", file=sys.stderr)
     return 0

@@ -48,12 +48,12 @@ class Link:
             self._stream.connect(self._host, self._port, self._left)
             if self._tls is not None:
                 self._stream.secure(self._tls, self._host, self._left)
+        except LateError:  # which is a TimeoutError, and so an OSError
+            self.close()
+            raise
         except OSError as error:
             self.close()
             raise UnreachableError(str(error)) from error
-        except LateError:
-            self.close()
-            raise
 
     def send(self, pieces: deque[memoryview]) -> None:
         """As many bytes as can leave at once, and then wait until more can."""
@@ -62,6 +62,8 @@ class Link:
             self._transfer.sent += stream.send(pieces)
             if pieces:
                 stream.wait_for(self._left, write=True)
+        except LateError:
+            raise
         except OSError as error:
             raise UnreachableError(str(error)) from error
 
@@ -71,6 +73,8 @@ class Link:
         try:
             while (count := stream.receive(buffer)) is None:
                 stream.wait_for(self._left, write=False)
+        except LateError:
+            raise
         except OSError as error:
             raise UnreachableError(str(error)) from error
         self.heard |= bool(count)

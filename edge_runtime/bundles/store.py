@@ -28,6 +28,7 @@ from edge_runtime.bundles.bundle import Bundle, State, read_bundle
 from edge_runtime.bundles.installed import STATE, Installed, disk
 from edge_runtime.bundles.manifest import MANIFEST, Manifest
 from edge_runtime.errors import BundleError, DigestError
+from edge_runtime.whole import sync
 
 __all__ = ["Bundle", "State", "Store", "read_bundle"]
 
@@ -133,7 +134,7 @@ class Store(Installed):
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(folder / STATE)
-        _sync(folder)
+        sync(folder)
 
     def _same(self, manifest: Manifest, digest: str) -> Bundle | None:
         """The installed bundle of this name and version, if there is one; BundleError if its digest is another."""
@@ -173,9 +174,9 @@ class Store(Installed):
             for file in archive.files_of(manifest):
                 (final / file.path).parent.mkdir(parents=True, exist_ok=True)
                 (staging / file.path).replace(final / file.path)
-                _sync((final / file.path).parent)
-        _sync(folder)
-        _sync(self.path)
+                sync((final / file.path).parent)
+        sync(folder)
+        sync(self.path)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -226,13 +227,4 @@ def _copy(contents: archive.Contents, manifest: Manifest, staging: Path) -> None
         sink.flush()
         os.fsync(sink.fileno())
     for folder, _, _ in os.walk(staging):
-        _sync(Path(folder))
-
-
-def _sync(folder: Path) -> None:
-    """Bring a folder's entries to the disk: a rename is not there before."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(Path(folder))

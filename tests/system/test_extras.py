@@ -21,7 +21,8 @@ sys.exit(main(sys.argv[2:]))
 """
 ENGINES = "onnxruntime,openvino,ai_edge_litert,tflite_runtime"
 VENDORS = (
-    "cryptography,grpc,httptools,opentelemetry,paho,prometheus_client,ray,securesystemslib,starlette,tuf,uvicorn,uvloop"
+    "cryptography,grpc,httptools,opentelemetry,paho,prometheus_client,ray,securesystemslib,sqlalchemy,starlette,tuf,"
+    "uvicorn,uvloop"
 )
 
 
@@ -134,3 +135,37 @@ except EngineMissingError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert f"pip install 'edge-runtime[{extra}]'" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["securesystemslib", "cryptography"])
+def test_without_a_package_of_signing_the_extra_is_named(package: str) -> None:
+    """When something is to be signed, or a signature looked at; the module is imported without it."""
+    script = f"""
+import sys
+sys.modules[{package!r}] = None
+from pathlib import Path
+from edge_runtime import InputError
+from cloud_bridge import signing
+try:
+    signing.generate(Path("unwritten"))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'edge-runtime[agent]'" in done.stdout
+
+
+def test_without_sqlalchemy_a_registry_names_the_extra() -> None:
+    """What decides about rollouts needs none."""
+    script = """
+import sys
+sys.modules["sqlalchemy"] = None
+from edge_runtime import InputError
+from cloud_bridge.fleet import log, rollout
+try:
+    from cloud_bridge.fleet.registry import Registry
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'edge-runtime[control]'" in done.stdout

@@ -17,7 +17,9 @@ import trustme
 
 from cloud_bridge.client import connect
 from cloud_bridge.client.http import NOT_UNDERSTOOD, HttpRemote
+from cloud_bridge.client.link import Link
 from cloud_bridge.client.pool import WAITING
+from cloud_bridge.client.transfer import Transfer
 from cloud_bridge.protocol.message import Limits
 from edge_runtime.errors import (
     CancelledError,
@@ -477,3 +479,17 @@ def test_a_system_that_gives_no_thread() -> None:
     with pytest.raises(UnreachableError, match="refused"):
         remote.send(Call("model", {}), deadline=time.monotonic() + 30.0).result(30.0)
     remote.close()
+
+
+def test_a_deadline_that_passes_is_no_broken_connection() -> None:
+    """While a connection is made, and while nothing comes over it: LateError, not UnreachableError."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = Link("127.0.0.1", server.getsockname()[1], None)
+        link.lend(Transfer(time.monotonic() - 1.0))
+        with pytest.raises(LateError):
+            link.connect()
+        link.lend(Transfer(time.monotonic() + 0.2))
+        link.connect()
+        with pytest.raises(LateError):
+            link.receive(memoryview(bytearray(16)))
+        link.close()

@@ -120,7 +120,7 @@ def test_what_is_written_for_mosquitto_s_tools_is_the_protocol_s(line: list[str]
         assert Tree().parse(given["-e"]) == (SHADOW_GET_ACCEPTED, names)
     if isinstance(read, shadow.Update):
         assert isinstance(read.state.desired, dict)
-        held = shadow.write(
-            shadow.read(read.state.desired, {"config": shadow.Config, "models": shadow.Models}[names["shadow"]])
-        )
-        assert shadow.difference(read.state.desired, held) == {}
+        desired = read.state.desired
+        config = names["shadow"] == shadow.CONFIG
+        held = shadow.write(shadow.read(desired, shadow.Config) if config else shadow.read(desired, shadow.Models))
+        assert shadow.difference(desired, held) == {}

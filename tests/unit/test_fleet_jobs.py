@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from cloud_bridge.protocol.fleet import jobs
-from cloud_bridge.protocol.fleet.execution import apply, confirm, describe, first, move, start
+from cloud_bridge.protocol.fleet.execution import apply, confirm, describe, first, move, queue, start
 from cloud_bridge.protocol.fleet.jobs import (
     BY_CONTROLLER,
     BY_DEVICE,
@@ -57,6 +57,7 @@ def accepted(found: object) -> JobExecution:
 
 def test_a_job_from_begin_to_end() -> None:
     """Each change is one version; the first beginning is kept; words stay until there are others."""
+    assert queue("j1", "press-17", DOCUMENT, 10.0) == execution()
     one = start(execution(), StartNext(), 11.0)
     assert (one.status, one.version_number, one.started_at, one.last_updated_at) == ("IN_PROGRESS", 2, 11.0, 11.0)
     two = accepted(apply(one, Update(status="IN_PROGRESS", expected_version=2, status_details={"step": "download"}), 12.0))
@@ -107,6 +108,14 @@ def test_an_update_that_came_twice_counts_once() -> None:
         assert apply(once, update, 30.0) == once
         other = Update(status="SUCCEEDED", expected_version=expected, status_details={"digest": "e"})
         assert isinstance(apply(once, other, 30.0), Rejected)
+
+
+def test_a_device_that_still_works_is_heard_each_time() -> None:
+    """That it goes on is news, though it says nothing else."""
+    working = Update(status="IN_PROGRESS")
+    once = accepted(apply(execution("IN_PROGRESS"), working, 20.0))
+    again = accepted(apply(once, working, 30.0))
+    assert (again.last_updated_at, again.version_number) == (30.0, 3)
 
 
 def test_another_execution_is_not_found() -> None:

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,7 @@ from tests.messages import json_values, values
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "fleet"
 kinds = st.sampled_from(sorted(MESSAGES))
+VALIDATORS = {name: jsonschema.Draft202012Validator(msgspec.json.decode(schema(name))) for name in MESSAGES}
 slow = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -32,6 +34,14 @@ slow = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_to
 def test_each_message_comes_back(message: msgspec.Struct) -> None:
     """From its bytes, with nothing lost."""
     assert decode(encode(message), type(message)) == message
+
+
+@settings(slow, max_examples=50)
+@given(kinds.flatmap(lambda name: st.tuples(st.just(name), values(MESSAGES[name]))))
+def test_the_schema_lets_pass_what_is_sent(sent: tuple[str, msgspec.Struct]) -> None:
+    """Whatever the message."""
+    name, message = sent
+    VALIDATORS[name].validate(msgspec.json.decode(encode(message)))
 
 
 @given(st.binary(max_size=200))
@@ -103,6 +113,18 @@ def test_what_nobody_would_read_is_not_sent() -> None:
     ):
         with pytest.raises(InputError, match="this cannot be sent"):
             encode(wrong)
+
+
+def test_what_aws_says_is_read() -> None:
+    """As its documentation shows it: whole seconds, the thing left to the topic, a document of any form."""
+    told = decode_next(
+        b'{"timestamp": 1625351385, "execution": {"jobId": "test_job2", "status": "QUEUED", "queuedAt": 1625351385, '
+        b'"lastUpdatedAt": 1625351385, "versionNumber": 1, "executionNumber": 1, '
+        b'"jobDocument": {"operation": "customJob"}}}'
+    )
+    assert told.execution is not None
+    assert told.execution.job_document == msgspec.Raw(b'{"operation": "customJob"}')
+    assert told.execution.thing_name is None
 
 
 def test_aws_says_that_nothing_is_next_by_an_empty_object() -> None:

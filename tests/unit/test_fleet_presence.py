@@ -30,7 +30,7 @@ def status(state: State, number: int, agent: str = "") -> Status:
 
 def test_one_connection() -> None:
     """It comes, and it goes one way or the other; whichever is heard last, a clean end was no loss."""
-    ready, lost, gone = status("ready", 1), status("lost", 1), status("disconnected", 1)
+    ready, lost, gone = status("ready", 1, "0.3"), status("lost", 1), status("disconnected", 1)
     assert Presence().state == "unknown"
     assert folded([ready]).state == "ready"
     for told, state in (([ready, lost], "lost"), ([ready, gone], "disconnected"), ([ready, lost, gone], "disconnected")):

@@ -78,6 +78,35 @@ def test_other_topics_are_refused(tree: Tree, text: str) -> None:
         assert tree.topic(kind, **found) == topic
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "", "edge/v1", "edge/v1/things/t", "edge/v1/things/a.b/status", "edge/v1/things/+/status", "edge/v1/things//status",
+        "edge/v1/things/t/status/", f"edge/v1/things/{'t' * 65}/status", "edge/v1/things/t/jobs/j/delete",
+        "edge/v1/things/t\n/status",
+        "edge/v1/things/t/shadow/name/config/update/documents", "edge/v2/things/t/status", "/edge/v1/things/t/status",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("aws", [False, True])
+def test_no_topic_of_ours(topic: str, aws: bool) -> None:
+    """Nearly one."""
+    with pytest.raises(ProtocolError, match="is no topic of a fleet below edge/v1"):
+        Tree(aws=aws).parse(topic)
+
+
+def test_each_message_has_one_place() -> None:
+    """What is AWS's is not ours too, nor the other way round: an access list covers one."""
+    ours, aws = Tree(), Tree(aws=True)
+    job, status = ours.topic(JOB_UPDATE, thing="t", job="j"), ours.topic(STATUS, thing="t")
+    for tree, topic in (
+        (aws, job),
+        (ours, aws.topic(JOB_UPDATE, thing="t", job="j")),
+        (aws, status.replace("edge/v1", "$aws")),
+    ):
+        with pytest.raises(ProtocolError):
+            tree.parse(topic)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a.b", "x" * 65, "ä", "a\0", "a\n", "$next"])
 def test_names_that_no_topic_holds(name: str) -> None:
     """They would change its structure."""

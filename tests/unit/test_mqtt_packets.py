@@ -121,7 +121,7 @@ def test_what_a_broker_says_of_a_connection() -> None:
 def test_what_we_say() -> None:
     """CONNECT, SUBSCRIBE and UNSUBSCRIBE, byte for byte as the standard writes them."""
     will = Publication("w", b"gone", About(expiry=1), retain=True)
-    assert packets.connect("me", keepalive=20, username="u", password="p", will=will) == (  # noqa: S106 - no secret
+    assert packets.connect("me", keepalive=20, username="u", password="p", will=will) == (
         b"\x10\x24\0\4MQTT\5\xe6\0\x14\0\0\2me\5\2\0\0\0\1\0\1w\0\4gone\0\1u\0\1p"
     )
     assert packets.connect("me", keepalive=20, username=None, password=None, will=None) == (

@@ -222,6 +222,10 @@ def test_a_document_that_no_device_would_take_is_not_signed(pairs: list[Pair]) -
     """It says so to who signs."""
     with pytest.raises(InputError, match="this cannot be a job"):
         sign(document(things=("a/b",)), pairs[0].private)
+    with pytest.raises(InputError, match="at least one private key"):
+        sign(document())
+    with pytest.raises(InputError, match="this cannot be sent"):
+        sign(document(), *[pairs[0].private] * 17)
 
 
 def test_a_key_is_never_replaced(pairs: list[Pair], tmp_path: Path) -> None:

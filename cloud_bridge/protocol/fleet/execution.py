@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from cloud_bridge.protocol.fleet.jobs import (
     BY_CONTROLLER,
@@ -29,6 +29,20 @@ from cloud_bridge.protocol.fleet.jobs import (
     details,
 )
 from edge_runtime.errors import InputError
+
+
+def queue(job_id: str, thing: str, document: Raw, now: float) -> JobExecution:
+    """A job for a device, which does not know of it yet."""
+    return JobExecution(
+        job_id=job_id,
+        thing_name=thing,
+        status="QUEUED",
+        queued_at=now,
+        last_updated_at=now,
+        version_number=1,
+        execution_number=1,
+        job_document=document,
+    )
 
 
 def apply(execution: JobExecution | None, update: Update, now: float) -> JobExecution | Rejected:

@@ -72,7 +72,6 @@ class JobExecution(Message, frozen=True, kw_only=True):
     """One job on one device."""
 
     job_id: JobId
-    thing_name: Thing
     status: State
     queued_at: Seconds
     last_updated_at: Seconds
@@ -80,6 +79,8 @@ class JobExecution(Message, frozen=True, kw_only=True):
     """Rises with every change."""
     execution_number: Count
     """Of those that this job ever had on this device."""
+    thing_name: Thing | None = None
+    """AWS leaves it to the topic."""
     started_at: Seconds | None = None
     status_details: Details = {}
     job_document: Raw | UnsetType = UNSET

@@ -27,7 +27,7 @@ JobId = Annotated[
 Model = Annotated[str, Meta(pattern=whole(NAME.pattern), description="A model's name.")]
 Version = Annotated[str, Meta(pattern=whole(VERSION.pattern), description="A model's version: 1.2.0, 2.1-rc1.")]
 Digest = Annotated[str, Meta(pattern=whole("[0-9a-f]{64}"), description="A SHA-256, in hex.")]
-Seconds = Annotated[float, Meta(ge=0.0, le=1e12, description="A time: seconds since 1970.")]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e15, description="A time: seconds since 1970.")]
 Token = Annotated[str, Meta(max_length=64, description="Comes back in the answer, as it was.")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 

@@ -116,10 +116,7 @@ class Models(msgspec.Struct, frozen=True):
     """Reported only: what of the desired this device does not take, and why."""
 
 
-HOLDS: Mapping[str, type[Config | Models]] = {CONFIG: Config, MODELS: Models}
-"""By a shadow's name."""
-
-_Holds = TypeVar("_Holds", bound=Config | Models)
+_Holds = TypeVar("_Holds", Config, Models)
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -135,10 +132,10 @@ def apply(shadow: Shadow, update: Update, now: float) -> Shadow | Rejected:
     if update.version not in (None, shadow.version):
         told = f"version conflict: {update.version} was expected, and {shadow.version} holds"
         return _no(409, told, update.client_token, now)
-    change = update.state
-    if not (_fits(change.desired, DEPTH) and _fits(change.reported, DEPTH)):
+    asked = update.state
+    if not (_fits(asked.desired, DEPTH) and _fits(asked.reported, DEPTH)):
         return _no(400, f"the state is nested more than {DEPTH} deep", update.client_token, now)
-    desired, reported = _changed(shadow.desired, change.desired), _changed(shadow.reported, change.reported)
+    desired, reported = _changed(shadow.desired, asked.desired), _changed(shadow.reported, asked.reported)
     try:
         size = len(sorted_json({"desired": desired, "reported": reported}))
     except (msgspec.MsgspecError, OverflowError, TypeError, ValueError) as error:
@@ -182,10 +179,10 @@ def write(holds: Config | Models) -> Section:
     return merge({}, msgspec.to_builtins(holds))
 
 
-def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> Section:
+def merge(base: Mapping[str, Any], changed: Mapping[str, Any]) -> Section:
     """An object with a change merged into it (RFC 7396); neither is touched."""
     merged = dict(base)
-    for name, value in change.items():
+    for name, value in changed.items():
         if value is None:
             merged.pop(name, None)
         elif isinstance(value, Mapping):
@@ -222,10 +219,10 @@ def difference(desired: Mapping[str, Any], reported: Mapping[str, Any]) -> Secti
     return found
 
 
-def _changed(section: Section, change: Section | UnsetType | None) -> Section:
-    if change is None:
+def _changed(section: Section, asked: Section | UnsetType | None) -> Section:
+    if asked is None:
         return {}
-    return section if change is UNSET else merge(section, change)
+    return section if asked is UNSET else merge(section, asked)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -10,7 +10,9 @@ An access list can pin `thing` to the user: a device writes what the table says 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -43,12 +45,17 @@ class Kind(msgspec.Struct, frozen=True):
     @property
     def names(self) -> tuple[str, ...]:
         """What has to be named: ("thing", "job")."""
-        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+        return _names(self.path)
 
     @property
     def on_aws(self) -> bool:
         """Whether AWS has a place of its own for it."""
         return self.path.startswith(_AWS_BRANCHES)
+
+
+@cache
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(part[1:-1] for part in path.split("/") if part.startswith("{"))
 
 
 def _request(path: str) -> tuple[Kind, Kind, Kind]:
@@ -80,7 +87,15 @@ KINDS = (
     RPC, RPC_ANSWER, TELEMETRY, GROUP_NOTIFY, CONTROLLER_STATUS,
 )  # fmt: skip
 
-_PARTS = {kind: tuple(kind.path.split("/")) for kind in KINDS}
+
+def _shape(parts: list[str]) -> tuple[int, str]:
+    """What a topic is looked up by: its length, and what comes after the first name."""
+    return len(parts), parts[2] if len(parts) > 2 else ""
+
+
+_SHAPES: dict[tuple[int, str], list[tuple[Kind, list[str]]]] = defaultdict(list)
+for _kind in KINDS:
+    _SHAPES[_shape(_kind.path.split("/"))].append((_kind, _kind.path.split("/")))
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -114,7 +129,7 @@ class Tree(msgspec.Struct, frozen=True):
         prefix = _AWS if self.aws and topic.startswith(f"{_AWS}/") else self.root
         parts = topic.removeprefix(f"{prefix}/").split("/")
         if topic.startswith(f"{prefix}/"):
-            for kind, wanted in _PARTS.items():
+            for kind, wanted in _SHAPES.get(_shape(parts), ()):
                 if self._prefix(kind) == prefix and (names := _match(parts, wanted)) is not None:
                     return kind, names
         raise ProtocolError(f"{topic[:300]!r} is no topic of a fleet below {self.root}")
@@ -151,15 +166,12 @@ def _widened(place: str) -> str:
     return f"{head}/+" if last in ("accepted", "rejected", "delta") else place
 
 
-def _match(parts: list[str], wanted: tuple[str, ...]) -> dict[str, str] | None:
-    if len(parts) != len(wanted):
-        return None
+def _match(parts: list[str], wanted: list[str]) -> dict[str, str] | None:
+    """The names in a topic of this form; None for another's."""
     names: dict[str, str] = {}
     for part, pattern in zip(parts, wanted, strict=True):
         if pattern.startswith("{"):
-            if not SEGMENT.fullmatch(part):
-                return None
             names[pattern[1:-1]] = part
         elif part != pattern:
             return None
-    return names
+    return names if all(map(SEGMENT.fullmatch, names.values())) else None

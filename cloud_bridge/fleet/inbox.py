@@ -1,0 +1,119 @@
+"""What things say, from topics and bytes to what is answered. Whatever is no message of a fleet is answered if it can be,
+noted, and does nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from cloud_bridge.fleet import orders
+from cloud_bridge.fleet.port import Incoming, Outgoing
+from cloud_bridge.fleet.registry import Registry
+from cloud_bridge.protocol.fleet import jobs, shadow, topics
+from cloud_bridge.protocol.fleet.presence import Status
+from cloud_bridge.protocol.fleet.topics import Kind, Tree
+from cloud_bridge.protocol.fleet.wire import decode, encode
+from edge_runtime.errors import ProtocolError, UnreachableError
+
+TRIES = 20
+"""Times that a shadow is changed anew since others change it at the same moment."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Handled(NamedTuple):
+    """A kind of request, and how it is answered."""
+
+    reads: type[msgspec.Struct]
+    accepted: Kind
+    rejected: Kind
+
+
+_JOBS: Mapping[Kind, _Handled] = {
+    topics.START_NEXT: _Handled(jobs.StartNext, topics.START_NEXT_ACCEPTED, topics.START_NEXT_REJECTED),
+    topics.JOB_GET: _Handled(jobs.Get, topics.JOB_GET_ACCEPTED, topics.JOB_GET_REJECTED),
+    topics.JOB_UPDATE: _Handled(jobs.Update, topics.JOB_UPDATE_ACCEPTED, topics.JOB_UPDATE_REJECTED),
+}
+_SHADOWS: Mapping[Kind, _Handled] = {
+    topics.SHADOW_GET: _Handled(shadow.Get, topics.SHADOW_GET_ACCEPTED, topics.SHADOW_GET_REJECTED),
+    topics.SHADOW_UPDATE: _Handled(shadow.Update, topics.SHADOW_UPDATE_ACCEPTED, topics.SHADOW_UPDATE_REJECTED),
+}
+_HANDLED = {**_JOBS, **_SHADOWS}
+
+
+def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: float) -> Sequence[Outgoing]:
+    """Take in messages, in any number, and give the answers to them. Raises as the registry does: nothing is lost if the
+    same messages are given again."""
+    answers: list[Outgoing] = []
+    statuses: list[tuple[str, Status]] = []
+    asked: list[tuple[orders.Request, Kind, Mapping[str, str]]] = []
+    for message in messages:
+        try:
+            kind, names = tree.parse(message.topic)
+        except ProtocolError as error:
+            _log.warning("%s", error)
+            continue
+        try:
+            if kind is topics.STATUS:
+                statuses.append((names["thing"], decode(message.payload, Status)))
+            elif kind in _JOBS:
+                asks = decode(message.payload or b"{}", _JOBS[kind].reads)
+                asked.append((orders.Request(names["thing"], names.get("job", ""), asks), kind, names))  # type: ignore[arg-type]
+            elif kind in _SHADOWS:
+                asks = decode(message.payload or b"{}", _SHADOWS[kind].reads)
+                answers += change(registry, tree, names["thing"], names["shadow"], asks, now)  # type: ignore[arg-type]
+        except ProtocolError as error:
+            _log.warning("%s: %s", message.topic, error)
+            answers += _refusal(tree, kind, names, str(error), now)
+    if statuses:
+        registry.devices.heard(statuses, now)
+    places = {id(request): (kind, names) for request, kind, names in asked}
+    for request, answer in orders.answer(registry, [request for request, _, _ in asked], now):
+        kind, names = places[id(request)]
+        answers.append(_said(tree, kind, names, answer, good=not isinstance(answer, jobs.Rejected)))
+    return answers
+
+
+def change(
+    registry: Registry, tree: Tree, thing: str, name: str, asks: shadow.Update | shadow.Get, now: float
+) -> Sequence[Outgoing]:
+    """Ask for a shadow, or change it, be it a thing that asks or an operator: the answer, and after a change how what is
+    desired now differs from what is reported."""
+    names = {"thing": thing, "shadow": name}
+    if isinstance(asks, shadow.Get):
+        told = shadow.describe(registry.devices.shadow(thing, name), asks, now)
+        return [_said(tree, topics.SHADOW_GET, names, told, good=not isinstance(told, shadow.Rejected))]
+    for _ in range(TRIES):
+        before = registry.devices.shadow(thing, name)
+        after = shadow.apply(before, asks, now)
+        if isinstance(after, shadow.Rejected):
+            return [_said(tree, topics.SHADOW_UPDATE, names, after, good=False)]
+        if after is before or registry.devices.put(thing, name, after):
+            said = [_said(tree, topics.SHADOW_UPDATE, names, shadow.confirm(after, asks, now), good=True)]
+            delta = shadow.delta(after, now)
+            if delta is not None and after is not before:
+                hour = topics.SHADOW_DELTA.expiry
+                place = tree.topic(topics.SHADOW_DELTA, **names)
+                said.append(Outgoing(place, encode(delta), hour if isinstance(hour, float) else None))
+            return said
+    raise UnreachableError(f"shadow {name} of {thing} is changed by others without end: try again")
+
+
+def _said(tree: Tree, kind: Kind, names: Mapping[str, str], answer: msgspec.Struct, *, good: bool) -> Outgoing:
+    way = _HANDLED[kind]
+    to = way.accepted if good else way.rejected
+    return Outgoing(tree.topic(to, **names), encode(answer), to.expiry if isinstance(to.expiry, float) else None)
+
+
+def _refusal(tree: Tree, kind: Kind, names: Mapping[str, str], why: str, now: float) -> Sequence[Outgoing]:
+    if kind in _JOBS:
+        told: msgspec.Struct = jobs.Rejected(code="InvalidJson", message=why, timestamp=now)
+    elif kind in _SHADOWS:
+        told = shadow.Rejected(code=400, message=why, timestamp=now)
+    else:
+        return ()
+    return [_said(tree, kind, names, told, good=False)]

@@ -1,0 +1,131 @@
+"""What comes of what things ask and tell about their jobs: the registry is changed, then they are answered.
+
+Whatever comes twice or late is answered by what holds (`protocol/fleet/execution.py`); it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from cloud_bridge.fleet.events import Changed
+from cloud_bridge.fleet.registry import Job, Registry
+from cloud_bridge.fleet.registry.held import Held
+from cloud_bridge.protocol.fleet import execution
+from cloud_bridge.protocol.fleet.jobs import Get, JobExecution, Next, Rejected, StartNext, Update, Updated
+from edge_runtime.errors import InputError
+
+UPDATES = 1000
+"""Versions of an execution that its thing may bring about before it ends: each is a line of the rollout's log."""
+
+Answer: TypeAlias = Next | Updated | Rejected
+
+
+class Request(msgspec.Struct, frozen=True, eq=False):
+    """What a thing asks or tells. `job` is empty where it asks for the next one."""
+
+    thing: str
+    job: str
+    asks: StartNext | Get | Update
+
+
+class _Changes:
+    """Of a job in hand: executions as they were, as they are, and what that means to its rollout."""
+
+    def __init__(self, held: Held, things: Iterable[str]) -> None:
+        self._before = held.executions(things)
+        self.after = dict(self._before)
+        self._events: list[Changed] = []
+
+    def put(self, thing: str, after: JobExecution, now: float) -> None:
+        self.after[thing] = after
+        self._events.append(Changed(now, thing, after.execution_number, after.status))
+
+    def write(self, held: Held) -> None:
+        held.put({
+            thing: (was, self.after[thing]) for thing, was in self._before.items() if self.after[thing] is not was
+        })  # fmt: skip
+        held.append(self._events)
+
+
+def answer(registry: Registry, requests: Sequence[Request], now: float) -> Sequence[tuple[Request, Answer]]:
+    """All of them, each job in one transaction. Raises as the registry does: then ask again, nothing is lost by that."""
+    answers: list[tuple[Request, Answer]] = []
+    waiting = requests
+    while waiting:
+        pending = registry.jobs.pending(request.thing for request in waiting if not request.job)
+        by_job: dict[str, list[Request]] = {}
+        for request in waiting:
+            job = request.job
+            if not job and (chosen := execution.first(pending.get(request.thing, ()))) is not None:
+                job = chosen.job_id
+            by_job.setdefault(job, []).append(request)
+        answers += [(request, _nothing(request, now)) for request in by_job.pop("", ())]
+        waiting = []
+        for job in sorted(by_job):
+            answered, left = _answer_job(registry, job, by_job[job], now)
+            answers += answered
+            waiting += left
+    return answers
+
+
+def _answer_job(
+    registry: Registry, job: str, requests: Sequence[Request], now: float
+) -> tuple[Sequence[tuple[Request, Answer]], Sequence[Request]]:
+    """And those whose next execution has ended since it was looked for."""
+    try:
+        known = registry.jobs.get(job)
+    except InputError:
+        return [(request, _reply(None, request, None, now)) for request in requests], ()
+    answers: list[tuple[Request, Answer]] = []
+    left: list[Request] = []
+    with registry.jobs.hold(job) as held:
+        if held is None:
+            return [(request, _reply(None, request, None, now)) for request in requests], ()
+        changes = _Changes(held, (request.thing for request in requests))
+        for request in requests:
+            before = changes.after.get(request.thing)
+            if isinstance(request.asks, StartNext) and (before is None or execution.first((before,)) is None):
+                left.append(request)
+                continue
+            after = _after(before, request.asks, now)
+            if not isinstance(after, Rejected) and after is not None and after is not before:
+                changes.put(request.thing, after, now)
+            answers.append((request, _reply(known, request, after, now)))
+        changes.write(held)
+    return answers, left
+
+
+def _after(before: JobExecution | None, asks: StartNext | Get | Update, now: float) -> JobExecution | Rejected | None:
+    if isinstance(asks, Get):
+        return before
+    if isinstance(asks, StartNext):
+        return None if before is None else execution.start(before, asks, now)
+    after = execution.apply(before, asks, now)
+    if isinstance(after, JobExecution) and after.version_number > UPDATES and after.status == "IN_PROGRESS":
+        told = f"an execution is updated {UPDATES} times at most, until it ends"
+        return Rejected(code="RequestThrottled", message=told, timestamp=now, client_token=asks.client_token)
+    return after
+
+
+def _reply(job: Job | None, request: Request, after: JobExecution | Rejected | None, now: float) -> Answer:
+    if isinstance(after, Rejected):
+        return after
+    if after is not None and job is not None:
+        after = msgspec.structs.replace(after, job_document=Raw(job.envelope))
+    if isinstance(request.asks, Get):
+        return execution.describe(after, request.asks, now)
+    if isinstance(request.asks, StartNext):
+        return Next(timestamp=now, execution=after, client_token=request.asks.client_token)
+    if after is None:
+        nothing = execution.apply(None, request.asks, now)
+        assert isinstance(nothing, Rejected)  # noqa: S101  (an update of nothing is refused)
+        return nothing
+    return execution.confirm(after, request.asks, now)
+
+
+def _nothing(request: Request, now: float) -> Answer:
+    return Next(timestamp=now, client_token=request.asks.client_token)

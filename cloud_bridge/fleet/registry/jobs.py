@@ -1,0 +1,178 @@
+"""Jobs, their executions, and the logs of their rollouts.
+
+    create -> hold ... hold -> over
+
+Whoever changes a job holds it: one transaction, one holder at a time, over all processes. So what stands in the log, in
+the executions and in the job agree at any moment, and a log's lines have one order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from msgspec import Raw
+
+from cloud_bridge.extra import required
+from cloud_bridge.fleet import log
+from cloud_bridge.fleet.events import Began
+from cloud_bridge.fleet.registry.database import Database, chunks
+from cloud_bridge.fleet.registry.held import Held, execution, read_lines
+from cloud_bridge.fleet.registry.tables import executions, jobs
+from cloud_bridge.fleet.spec import Rollout, check, read, write
+from cloud_bridge.protocol.fleet import names
+from cloud_bridge.protocol.fleet.envelope import LARGEST
+from cloud_bridge.protocol.fleet.jobs import JobExecution
+from edge_runtime.errors import InputError
+
+with required("a fleet's registry"):
+    from sqlalchemy import bindparam, or_, select, update
+
+ACTIVE = ("running", "paused", "aborting")
+PENDING = ("QUEUED", "IN_PROGRESS")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What was ordered. `phase` and `why` are as the rollout was last decided."""
+
+    job: str
+    document: bytes
+    """What is to be done."""
+    envelope: bytes
+    """The document, signed: JSON, as devices get it."""
+    rollout: Rollout
+    created: float
+    expires: float | None = None
+    """When devices do not begin with it any more; None: never."""
+    phase: str = "running"
+    why: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The document's SHA-256."""
+        return hashlib.sha256(self.document).hexdigest()
+
+
+class Jobs:
+    """In a database; for any number of threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, job: Job) -> bool:
+        """A new job. False if there is one of this id, with the same document. Raises InputError for one of this id with
+        another document, and for what is no job."""
+        names.check(job.job, "job")
+        if not 0 < len(job.envelope) <= LARGEST or len(job.document) > LARGEST:
+            raise InputError(f"job {job.job}: an order has at most {LARGEST} bytes, and is not empty")
+        try:
+            msgspec.json.decode(job.envelope)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(f"job {job.job}: its envelope is no JSON: {error}") from error
+        row = {
+            "job": job.job, "document": job.document, "digest": job.digest, "envelope": job.envelope,
+            "rollout": write(check(job.rollout)), "created": job.created, "expires": job.expires, "phase": "running",
+            "why": "", "length": 0, "holder": "", "held_until": 0.0,
+        }  # fmt: skip
+        with self._database.writing() as connection:
+            if connection.execute(self._database.insert(jobs).values(row).on_conflict_do_nothing()).rowcount == 1:
+                return True
+            known = connection.execute(select(jobs.c.digest).where(jobs.c.job == job.job)).scalar_one()
+        if known != job.digest:
+            raise InputError(f"there is a job {job.job} with another document: give this one another id")
+        return False
+
+    def get(self, job: str) -> Job:
+        """Raises InputError where there is none."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.job == job)).first()
+        if row is None:
+            raise InputError(f"there is no job {job[:64]!r}: `cloud-bridge fleet jobs` lists them")
+        return Job(
+            row.job, row.document, row.envelope, read(row.rollout), row.created, row.expires, row.phase, row.why
+        )  # fmt: skip
+
+    def list(self, *, active: bool = False) -> tuple[str, ...]:
+        """The ids of all, or of those that are not over, oldest first."""
+        query = select(jobs.c.job).order_by(jobs.c.created, jobs.c.job)
+        with self._database.reading() as connection:
+            return tuple(connection.execute(query.where(jobs.c.phase.in_(ACTIVE)) if active else query).scalars())
+
+    def claim(self, holder: str, now: float, seconds: float) -> tuple[str, ...]:
+        """The jobs that are this controller's to step for so long: those that it had, and those that nobody has. Oldest
+        first."""
+        free = or_(jobs.c.holder == holder, jobs.c.held_until <= now)
+        # Over or not: of one that is over somebody may not have been told.
+        work = or_(jobs.c.phase.in_(ACTIVE), jobs.c.job.in_(select(executions.c.job).where(executions.c.told == 0)))
+        query = select(jobs.c.job).where(jobs.c.holder == holder, work).order_by(jobs.c.created, jobs.c.job)
+        with self._database.writing() as connection:
+            connection.execute(update(jobs).where(work, free).values(holder=holder, held_until=now + seconds))
+            return tuple(connection.execute(query).scalars())
+
+    def release(self, holder: str) -> None:
+        """Leave to others what was claimed."""
+        with self._database.writing() as connection:
+            connection.execute(update(jobs).where(jobs.c.holder == holder).values(holder="", held_until=0.0))
+
+    @contextmanager
+    def hold(self, job: str) -> Iterator[Held | None]:
+        """A job, for a change that is kept whole or not at all; None: there is none."""
+        query = select(jobs.c.holder, jobs.c.length, jobs.c.phase, jobs.c.why).where(jobs.c.job == job)
+        with self._database.writing() as connection:
+            row = connection.execute(query.with_for_update()).first()
+            if row is None:
+                yield None
+                return
+            held = Held(connection, job, row.holder, row.length, (row.phase, row.why))
+            yield held
+            held.close()
+
+    def log(self, job: str) -> tuple[log.Line, ...]:
+        """All lines of its rollout so far. Raises InputError for no such job, and for lines that are damaged."""
+        known = self.get(job)
+        with self._database.reading() as connection:
+            length = connection.execute(select(jobs.c.length).where(jobs.c.job == job)).scalar_one()
+            return (Began(known.created, job, known.rollout), *read_lines(connection, job, 0, length))
+
+    def executions(self, job: str) -> Mapping[str, JobExecution]:
+        """How each thing that was told stands, by name."""
+        query = select(executions).where(executions.c.job == job).order_by(executions.c.thing)
+        with self._database.reading() as connection:
+            return {row.thing: execution(row) for row in connection.execute(query)}
+
+    def pending(self, things: Iterable[str]) -> Mapping[str, Sequence[JobExecution]]:
+        """By thing, its executions that have not ended, with their documents."""
+        found: dict[str, list[JobExecution]] = {}
+        for some in chunks(sorted(set(things))):
+            query = select(executions, jobs.c.envelope).join(jobs, jobs.c.job == executions.c.job)
+            query = query.where(executions.c.thing.in_(some), executions.c.status.in_(PENDING))
+            with self._database.reading() as connection:
+                for row in connection.execute(query):
+                    found.setdefault(row.thing, []).append(execution(row, Raw(row.envelope)))
+        return found
+
+    def expiries(self, ids: Iterable[str]) -> Mapping[str, float | None]:
+        """When each expires."""
+        found: dict[str, float | None] = {}
+        for some in chunks(sorted(set(ids))):
+            with self._database.reading() as connection:
+                rows = connection.execute(select(jobs.c.job, jobs.c.expires).where(jobs.c.job.in_(some)))
+                found |= {row.job: row.expires for row in rows}
+        return found
+
+    def untold(self, job: str, most: int) -> Mapping[str, JobExecution]:
+        """By thing, executions that are not as it was last told, so many at most."""
+        query = select(executions).where(executions.c.job == job, executions.c.told == 0).order_by(executions.c.thing)
+        with self._database.reading() as connection:
+            return {row.thing: execution(row) for row in connection.execute(query.limit(most))}
+
+    def told(self, done: Iterable[tuple[str, JobExecution]]) -> None:
+        """Things have been told of their executions as they are here; not of what has changed since."""
+        change = update(executions).where(executions.c.job == bindparam("of"), executions.c.thing == bindparam("who"))
+        change = change.where(executions.c.version == bindparam("at")).values(told=1)
+        rows = [{"of": each.job_id, "who": thing, "at": each.version_number} for thing, each in done]
+        if rows:
+            with self._database.writing() as connection:
+                connection.execute(change, rows)
