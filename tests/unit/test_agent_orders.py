@@ -1,0 +1,136 @@
+"""What a signed order is on a device: each command, the budgets that it is held to, and whose keys count."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_bridge.agent import commands
+from cloud_bridge.agent.figures import figures
+from cloud_bridge.agent.orders import Orders, digest_of, moved_by, read_keys, work_of
+from cloud_bridge.protocol.fleet import commands as ordered
+from cloud_bridge.protocol.fleet.commands import Command, Document, Health, encode_document
+from cloud_bridge.signing import generate, read_private, sign
+from edge_runtime.errors import InputError, ProtocolError
+from edge_runtime.objective import Objective
+from tests.messages import documents
+
+DIGEST = "ab" * 32
+NOW = 1.8e9
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (
+            ordered.Deploy(model="a", version="1", digest=DIGEST, target="a/a-1.bundle", soak=3.0),
+            commands.Deploy(model="a", version="1", digest=DIGEST, target="a/a-1.bundle", soak=3.0, budget=0.05),
+        ),
+        (
+            ordered.Deploy(model="b", version="1", digest=DIGEST, target="t", health=Health(failures=0.1)),
+            commands.Deploy(model="b", version="1", digest=DIGEST, target="t", failures=0.1),
+        ),
+        (
+            ordered.Activate(model="a", version="1", health=Health(p99=0.2, failures=0.1), soak=1.0),
+            commands.Activate(model="a", version="1", budget=0.2, failures=0.1, soak=1.0),
+        ),
+        (ordered.Activate(model="a", version="1"), commands.Activate(model="a", version="1", budget=0.05)),
+        (ordered.Rollback(model="a"), commands.Rollback("a")),
+        (
+            ordered.Benchmark(models=("a", "b"), runs=7, seconds=1.5, device="onnx"),
+            commands.Benchmark(models=("a", "b"), runs=7, seconds=1.5, device="onnx"),
+        ),
+        (ordered.Benchmark(models=("a",)), commands.Benchmark(models=("a",))),
+        (
+            ordered.Tune(models=("a",), objective=Objective("cpu", memory=5), timeout=9.0),
+            commands.Tune(models=("a",), objective=Objective("cpu", memory=5), timeout=9.0),
+        ),
+        (ordered.CollectLog(most=77), commands.CollectLog(77)),
+    ],
+)
+def test_each_command_is_what_is_done_about_it(command: Command, work: commands.Work) -> None:
+    """All that it says is kept; a version whose latency is left open is held to the model's budget here."""
+    assert work_of(command, {"a": 0.05}) == work
+
+
+@given(documents())
+def test_every_order_is_understood(document: Document) -> None:
+    """Whatever its schema allows becomes work with steps, or is refused in words."""
+    try:
+        work = work_of(document.command, {})
+    except InputError:
+        return
+    assert commands.steps_of(work)
+
+
+@given(documents())
+def test_a_job_is_known_by_what_was_signed(document: Document) -> None:
+    """However its envelope is written, and whoever has signed; and its model is told."""
+    payload = encode_document(document)
+    from base64 import b64encode
+
+    def envelope(signatures: list[dict[str, str]], indent: int | None) -> bytes:
+        told = {
+            "payload": b64encode(payload).decode(), "payloadType": "application/vnd.edge-runtime.job+json",
+            "signatures": signatures,
+        }  # fmt: skip
+        return json.dumps(told, indent=indent).encode()
+
+    one, other = envelope([], None), envelope([{"keyid": "1f4a", "sig": "AAAA"}], 2)
+    assert one != other
+    assert digest_of(one) == digest_of(other) == ordered.digest(payload)
+    assert moved_by(one) == (
+        document.command.model
+        if isinstance(document.command, ordered.Deploy | ordered.Activate | ordered.Rollback)
+        else None
+    )
+
+
+@given(st.binary(max_size=100))
+def test_what_is_no_envelope_has_a_digest_too(data: bytes) -> None:
+    """Of its bytes: it will be refused, each time."""
+    assert len(digest_of(data)) == 64
+
+
+def test_only_known_keys_in_sufficient_number_are_obeyed(tmp_path: Path) -> None:
+    """From files, or a folder of them; where it could never be enough, that is told at once."""
+    keys = []
+    for name in ("one", "two", "three"):
+        generate(tmp_path / name)
+        keys.append(read_private(tmp_path / name))
+    known = read_keys(tmp_path)
+    assert len(known) == 3
+    assert read_keys(tmp_path / "one.pub") == (keys[0].public,)
+    orders = Orders("press-17", ("canary",), known[:2], 2, lambda: NOW, dict)
+    document = Document(
+        job_id="j", issued_at=NOW, expires_at=NOW + 60, groups=("canary",), command=ordered.Rollback(model="a")
+    )
+    assert orders.read(sign(document, *[key for key in keys if key.public in known[:2]])).expires == NOW + 60
+    with pytest.raises(ProtocolError, match="1 of 2"):
+        orders.read(sign(document, *[key for key in keys if key.public in known[1:]]))
+    for threshold in (0, 3):
+        with pytest.raises(InputError, match="signatures are asked for"):
+            Orders("press-17", (), known[:2], threshold, time.time, dict)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no public key"):
+        read_keys(tmp_path / "empty")
+
+
+def test_figures_are_what_the_system_tells(tmp_path: Path) -> None:
+    """And what it does not tell, or tells as nonsense, is left out."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:       100 kB\nMemAvailable:       42 kB\n")
+    for number, text in enumerate(("51500\n", "nonsense", "300000", "-5000")):
+        zone = tmp_path / f"sys/class/thermal/thermal_zone{number}"
+        zone.mkdir(parents=True)
+        (zone / "temp").write_text(text)
+    told = figures(tmp_path, unix=NOW, uptime=5.0, waiting=2, root=tmp_path)
+    assert (told.memory, told.temperature, told.waiting, told.uptime) == (42 * 1024, 51.5, 2, 5.0)
+    assert told.free is not None
+    nothing = figures(tmp_path / "none", unix=NOW, uptime=5.0, waiting=0, root=tmp_path / "none")
+    assert (nothing.memory, nothing.temperature, nothing.free) == (None, None, None)
