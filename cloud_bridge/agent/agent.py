@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 STATE = ".agent"
 """Where an agent keeps what it needs, in its store."""
 
+GROUPS = 64
+"""It can be of so many: as a birth says at most."""
+
 _TROUBLE = 5.0
 """Seconds of rest where the disk fails."""
 _SWEEP = 3600.0
@@ -74,6 +77,8 @@ class Agent:
         state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None,
     ) -> None:  # fmt: skip
         address = Address.parse(broker)
+        if len(groups) > GROUPS:
+            raise InputError(f"a device of {len(groups)} groups: it can be of {GROUPS}")
         if telemetry is not None and not telemetry >= 1.0:
             raise InputError(f"figures each {telemetry} seconds: give 1 or more, or None")
         self.thing, self.groups = check(thing, "thing"), tuple(check(group, "group") for group in groups)

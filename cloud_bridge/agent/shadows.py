@@ -25,7 +25,7 @@ from cloud_bridge.protocol.fleet import shadow, topics
 from cloud_bridge.protocol.fleet.shadow import CONFIG, MODELS, Config, Models, Section
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import decode, encode
-from edge_runtime.errors import ProtocolError
+from edge_runtime.errors import InputError, ProtocolError
 from edge_runtime.routing.policy import Policy
 
 NEVER = float("inf")
@@ -241,7 +241,11 @@ class Shadows:
             return []
         mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
         update = shadow.Update(state=shadow.Change(desired=desired, reported=changed), client_token=mirror.token)
-        return [self._said(topics.SHADOW_UPDATE, encode(update), name)]
+        try:
+            return [self._said(topics.SHADOW_UPDATE, encode(update), name)]
+        except InputError as error:  # of what the controller says that this device has reported: far too much
+            _log.warning("the shadow %s cannot be reported: %s", name, error)
+            return []
 
     def _held(self, name: str) -> Config | Models:
         if name == CONFIG:

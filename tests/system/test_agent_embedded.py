@@ -82,7 +82,9 @@ def test_what_cannot_be_used_is_told_before_anything_begins(store: Path, key: Pa
     """Each with what to write instead."""
     url = "mqtt://127.0.0.1:9"
     for wrong, reason in (
-        ({"thing": "a/b"}, "A-Z"), ({"groups": ["+"]}, "A-Z"), ({"threshold": 2}, "1 to 1"), ({"keys": []}, "1 to 0"),
+        ({"thing": "a/b"}, "A-Z"), ({"groups": ["+"]}, "A-Z"),
+        ({"groups": [f"g{n}" for n in range(65)]}, "65 groups"), ({"telemetry": 0.0}, "1 or more"),
+        ({"threshold": 2}, "1 to 1"), ({"keys": []}, "1 to 0"),
         ({"keys": [tmp_path / "none"]}, "cannot be read"), ({"keys": [store]}, "no public key"),
         ({"artifacts": "http://127.0.0.1:9"}, "root.json"),
         ({"artifacts": "http://127.0.0.1:9", "root_metadata": tmp_path / "none"}, "cannot be read"),

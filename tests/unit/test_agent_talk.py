@@ -292,6 +292,17 @@ def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     assert again.shadows.wanted() is None
 
 
+def test_a_shadow_that_is_said_to_hold_too_much_is_left() -> None:
+    """What a broken controller says is no reason to stop."""
+    device = Device()
+    device.up()
+    state = shadow.State(reported={f"{number:05}" * 2: 1 for number in range(8500)})
+    document = shadow.Document(state=state, version=3, timestamp=BEGIN)
+    assert len(encode(document)) > 120_000
+    assert topics.SHADOW_UPDATE not in kinds(device.hear(topics.SHADOW_GET_ACCEPTED, document, shadow="models"))
+    assert device.hear(topics.RPC, b"{}", method="ping")[0].status == "200"
+
+
 @settings(max_examples=200)
 @given(st.sampled_from([kind for kind in KINDS if kind.sender == "controller"]), st.binary(max_size=40) | json_values)
 def test_nothing_that_is_heard_breaks_a_device(kind: Kind, payload: object) -> None:
