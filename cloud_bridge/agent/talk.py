@@ -14,22 +14,22 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from cloud_bridge.agent.duty import Duty, Sent
+from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.link import Heard, Said, Up
 from cloud_bridge.agent.orders import digest_of
+from cloud_bridge.agent.reports import Reports, said
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.when import RETRY, Instant
-from cloud_bridge.agent.work import OPEN, Report
+from cloud_bridge.agent.work import OPEN
 from cloud_bridge.protocol.fleet import jobs, rpc, telemetry, topics
-from cloud_bridge.protocol.fleet.jobs import MOST_DETAILS, TERMINAL, Next, Reported, details
+from cloud_bridge.protocol.fleet.jobs import Next, details
 from cloud_bridge.protocol.fleet.presence import Presence, Status, next_number
 from cloud_bridge.protocol.fleet.telemetry import Figures
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
@@ -39,21 +39,8 @@ from edge_runtime.errors import EdgeError, ProtocolError
 RETURN = 5.0
 """Seconds over which devices ask again when a controller has come back."""
 
-REFUSED = "refused"
-"""The token of a report that is said once."""
-
 _MODELS = 256
 _log = logging.getLogger(__name__)
-
-
-class Flight(msgspec.Struct, frozen=True):
-    """A report that was sent and not answered yet."""
-
-    sent: Sent
-    until: float
-    """When it is sent again."""
-    blind: bool = False
-    """The controller's version is below the one that is known here: any will do."""
 
 
 class Talk:
@@ -70,7 +57,7 @@ class Talk:
         self._tree, self._thing, self._groups = tree, thing, tuple(groups)
         self._duty, self._journal, self._shadows, self._describe = duty, journal, shadows, describe
         self._session, self._agent, self._draw = session, agent, draw
-        self._flights: dict[str, Flight] = {}
+        self._reports = Reports(tree, thing, duty, draw)
         self._controller = Presence()
         self._ask: float | None = None
         self._figures, self._every, self._measure = figures, every, 0.0
@@ -93,7 +80,7 @@ class Talk:
     def up(self, event: Up, now: Instant) -> list[Said]:
         """The connection is there."""
         self._connected, self.refused = True, event.refused
-        self._flights.clear()
+        self._reports.up()
         return [self._status("ready"), *self._start(), *self._check(), *self._shadows.up(now)]
 
     def down(self) -> None:
@@ -113,26 +100,21 @@ class Talk:
         """What is to be said by now."""
         if not self._connected:
             return []
-        said: list[Said] = []
+        going: list[Said] = []
         if self._ask is not None and self._ask <= now.mono:
-            said += [*self._start(), *self._check()]
-        for sent in self._duty.letters():
-            flight = self._flights.get(sent.report.job)
-            if flight is None or flight.until <= now.mono:
-                blind = flight is not None and flight.blind and flight.sent.letter == sent.letter
-                self._flights[sent.report.job] = Flight(sent, now.mono + RETRY * (1.0 + self._draw()), blind)
-                said += self._report(sent, blind=blind)
+            going += [*self._start(), *self._check()]
+        going += self._reports.due(now)
         if self._figures is not None and self._measure <= now.mono:
             self._measure = now.mono + self._every
             told = encode(self._figures(now.unix))
-            said.append(self._said(topics.TELEMETRY, told, name=telemetry.DEVICE))
-        return said + self._shadows.due(now)
+            going.append(self._said(topics.TELEMETRY, told, name=telemetry.DEVICE))
+        return going + self._shadows.due(now)
 
     def next(self, now: Instant) -> float:
         """When to call `due` again if nothing happens: an instant of the monotonic clock."""
         if not self._connected:
             return now.mono + RETRY
-        soonest = [flight.until for flight in self._flights.values()]
+        soonest = [self._reports.next()]
         soonest += [] if self._ask is None else [self._ask]
         soonest += [] if self._figures is None else [self._measure]
         return min([*soonest, self._shadows.next(now), now.mono + RETRY])
@@ -156,9 +138,11 @@ class Talk:
             case topics.JOB_GET_REJECTED:
                 return self._gone(names["job"], decode(data, jobs.Rejected))
             case topics.JOB_UPDATE_ACCEPTED:
-                return self._accepted(names["job"], decode(data, jobs.Updated))
+                ended = self._reports.accepted(names["job"], decode(data, jobs.Updated))
+                return self._start() if ended else []
             case topics.JOB_UPDATE_REJECTED:
-                return self._rejected(names["job"], decode(data, jobs.Rejected), now)
+                self._reports.rejected(names["job"], decode(data, jobs.Rejected), now)
+                return []
             case topics.GROUP_NOTIFY:
                 return self._ask_within(decode(data, jobs.Hint).spread, now)
             case topics.CONTROLLER_STATUS:
@@ -184,10 +168,7 @@ class Talk:
             found.job_id, document, now.unix, digest=digest_of(document), execution=found.execution_number,
             version=found.version_number,
         )  # fmt: skip
-        if refused is None:
-            return []
-        _log.warning("job %s is refused: %s", refused.job, refused.details.get("reason", ""))
-        return [self._update(refused, found.version_number, REFUSED)]
+        return [] if refused is None else self._reports.refused(refused, found.version_number)
 
     def _start(self) -> list[Said]:
         """Ask for the next job, unless a hundred wait here."""
@@ -210,49 +191,6 @@ class Talk:
             state = told.execution_state
             self._duty.end(id, int(told.client_token[:18]), "REMOVED" if state is None else state.status)
         return []
-
-    def _accepted(self, id: str, told: jobs.Updated) -> list[Said]:
-        state = told.execution_state
-        if (flight := self._flight(id, told.client_token)) is not None:
-            self._duty.accepted(flight.sent, flight.sent.version + 1 if state is None else state.version_number)
-            del self._flights[id]
-        ended = told.client_token == REFUSED or (flight is not None and flight.sent.report.state in TERMINAL)
-        return self._start() if ended else []
-
-    def _rejected(self, id: str, told: jobs.Rejected, now: Instant) -> list[Said]:
-        flight = self._flight(id, told.client_token)
-        if flight is None:
-            return []
-        sent, state = flight.sent, told.execution_state
-        if told.code == "ResourceNotFound" or state is not None:
-            self._duty.rejected(sent, None if state is None else state.status, 0 if state is None else state.version_number)
-            if state is None or state.status not in OPEN or state.version_number > sent.version:
-                del self._flights[id]
-                return []
-        _log.warning("the controller does not take the report of job %s: %s: %s", id, told.code, told.message)
-        self._flights[id] = msgspec.structs.replace(
-            flight, blind=state is not None and state.version_number < sent.version, until=now.mono + RETRY
-        )
-        return []
-
-    def _flight(self, id: str, token: str) -> Flight | None:
-        flight = self._flights.get(id)
-        return flight if flight is not None and token == str(flight.sent.letter.number) else None
-
-    def _report(self, sent: Sent, *, blind: bool) -> list[Said]:
-        version, token = None if blind else sent.version, str(sent.letter.number)
-        said = [self._update(sent.report, version, token)]
-        if sent.report.body:
-            packed = self._said(topics.RESULT, sent.report.body, job=sent.report.job)
-            said.insert(0, msgspec.structs.replace(packed, form="application/zlib"))
-        return said
-
-    def _update(self, report: Report, version: int | None, token: str) -> Said:
-        status, told = _words(report)
-        return self._said(topics.JOB_UPDATE, encode(jobs.Update(
-            status=status, expected_version=version, execution_number=report.execution or None, status_details=told,
-            include_job_execution_state=True, client_token=token,
-        )), job=report.job)  # fmt: skip
 
     def _turned_away(self, told: jobs.Rejected, now: Instant) -> list[Said]:
         _log.warning("the controller gives no job: %s: %s", told.code, told.message)
@@ -297,23 +235,3 @@ class Talk:
 
     def _said(self, kind: Kind, payload: bytes, **names: str) -> Said:
         return said(self._tree, kind, payload, thing=self._thing, **names)
-
-
-def said(tree: Tree, kind: Kind, payload: bytes, **names: str) -> Said:
-    """A message of this kind."""
-    expiry = kind.expiry if isinstance(kind.expiry, float) else None
-    topic = tree.topic(kind, **names)
-    return Said(topic=topic, payload=payload, qos=kind.qos, retain=kind.retain, expiry=expiry)
-
-
-def _words(report: Report) -> tuple[Reported, dict[str, str]]:
-    """A report as a device may word it: one that the server has ended is no word of its own."""
-    told = {re.sub(r"[^a-zA-Z0-9:_-]", "-", name)[:128] or "-": text for name, text in report.details.items()}
-    status: Reported
-    match report.state:
-        case "IN_PROGRESS" | "SUCCEEDED" | "FAILED" | "REJECTED":
-            status = report.state
-        case other:
-            status, told = "FAILED", told | {"reason": f"this device knows it as {other}"}
-    first = {name: told[name] for name in ("reason", "step") if name in told}  # what is cut off is the rest
-    return status, dict([*details(**(first | told)).items()][:MOST_DETAILS])

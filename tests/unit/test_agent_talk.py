@@ -188,6 +188,26 @@ def test_a_report_with_an_old_version_is_said_with_the_right_one() -> None:
     assert device.journal.outbox() == ()
 
 
+def test_a_device_with_nothing_to_do_waits() -> None:
+    """Also where a report that was under way is not told any more, since the controller has ended its job."""
+    device = Device()
+    device.up()
+    device.hear(topics.NOTIFY_NEXT, job("a"))
+    device.duty.act(device.now.unix)
+    assert topics.JOB_UPDATE in kinds(device.talk.due(device.now))
+    ended = jobs.Rejected(
+        code="TerminalStateReached", message="", timestamp=BEGIN, client_token="1",
+        execution_state=jobs.ExecutionState(status="CANCELED", version_number=5),
+    )  # fmt: skip
+    device.hear(topics.JOB_GET_REJECTED, ended, job="a")
+    device.work()
+    assert device.journal.outbox() == ()
+    for _ in range(3):
+        device.mono = device.talk.next(device.now) + 0.001
+        device.talk.due(device.now)
+        assert device.talk.next(device.now) > device.mono + 1.0
+
+
 def test_a_refused_job_is_said_to_be_so_and_nothing_is_kept() -> None:
     """With the reason, once for each time that it comes; then the next one is asked for."""
     device = Device()
