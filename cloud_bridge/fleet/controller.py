@@ -69,13 +69,13 @@ class Controller:
             self._look = now + min(POLL, self._lease / 3)
             self._tracks = {job: track for job, track in self._tracks.items() if job in self._mine}
         again = self._look
+        heard = True
         for job in self._mine:
-            again = min(again, self._advance(job, now))
-        try:
-            for job in self._mine:
-                self._announce(job, now)
-        except RemoteError as error:
-            _log.warning("what was decided is not told yet, and will be: %s", error)
+            try:
+                again = min(again, self._advance(job, now))
+                heard = heard and self._announce(job, now)
+            except InputError as error:  # damage to one is no reason to stop them all
+                _log.error("job %s is not stepped: %s", job, error)
         return again
 
     def receive(self, messages: Sequence[Incoming]) -> None:
@@ -103,16 +103,21 @@ class Controller:
         self._tracks[job] = Track(track.job, state, held.length)
         return wake(spec, state)
 
-    def _announce(self, job: str, now: float) -> None:
-        """Tell the things of a job how they stand, where they do not know."""
+    def _announce(self, job: str, now: float) -> bool:
+        """Tell the things of a job how they stand, where they do not know. Whether the broker took it."""
         while untold := self._registry.jobs.untold(job, TOGETHER):
             pending = self._registry.jobs.pending(untold)
             expiries = self._registry.jobs.expiries(each.job_id for some in pending.values() for each in some)
             next_ones = {thing: execution.first(pending.get(thing, ())) for thing in untold}
             told = {thing: next_ones[thing] for thing, stands in untold.items() if _is_news(stands, next_ones[thing])}
-            self._port.publish([self._notice(thing, following, expiries, now) for thing, following in told.items()])
+            try:
+                self._port.publish([self._notice(thing, following, expiries, now) for thing, following in told.items()])
+            except RemoteError as error:
+                _log.warning("what was decided is not told yet, and will be: %s", error)
+                return False
             others = ((thing, each) for thing, each in told.items() if each is not None)
             self._registry.jobs.told([*untold.items(), *others])
+        return True
 
     def _notice(
         self, thing: str, following: JobExecution | None, expiries: Mapping[str, float | None], now: float

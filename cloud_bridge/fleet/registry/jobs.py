@@ -9,8 +9,10 @@ the executions and in the job agree at any moment, and a log's lines have one or
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 
 import msgspec
 from msgspec import Raw
@@ -29,6 +31,8 @@ from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
     from sqlalchemy import bindparam, or_, select, update
+
+_log = logging.getLogger(__name__)
 
 ACTIVE = ("running", "paused", "aborting")
 PENDING = ("QUEUED", "IN_PROGRESS")
@@ -119,13 +123,14 @@ class Jobs:
     @contextmanager
     def hold(self, job: str) -> Iterator[Held | None]:
         """A job, for a change that is kept whole or not at all; None: there is none."""
-        query = select(jobs.c.holder, jobs.c.length, jobs.c.phase, jobs.c.why).where(jobs.c.job == job)
+        wanted = jobs.c.job, jobs.c.envelope, jobs.c.holder, jobs.c.length, jobs.c.phase, jobs.c.why
+        query = select(*wanted).where(jobs.c.job == job)
         with self._database.writing() as connection:
             row = connection.execute(query.with_for_update()).first()
             if row is None:
                 yield None
                 return
-            held = Held(connection, job, row.holder, row.length, (row.phase, row.why))
+            held = Held(connection, row)
             yield held
             held.close()
 
@@ -150,7 +155,10 @@ class Jobs:
             query = query.where(executions.c.thing.in_(some), executions.c.status.in_(PENDING))
             with self._database.reading() as connection:
                 for row in connection.execute(query):
-                    found.setdefault(row.thing, []).append(execution(row, Raw(row.envelope)))
+                    try:
+                        found.setdefault(row.thing, []).append(execution(row, Raw(row.envelope)))
+                    except InputError as error:
+                        _log.error("%s; it is passed over", error)
         return found
 
     def expiries(self, ids: Iterable[str]) -> Mapping[str, float | None]:
@@ -172,7 +180,9 @@ class Jobs:
         """Things have been told of their executions as they are here; not of what has changed since."""
         change = update(executions).where(executions.c.job == bindparam("of"), executions.c.thing == bindparam("who"))
         change = change.where(executions.c.version == bindparam("at")).values(told=1)
-        rows = [{"of": each.job_id, "who": thing, "at": each.version_number} for thing, each in done]
+        rows = [
+            {"of": each.job_id, "who": thing, "at": each.version_number} for thing, each in sorted(done, key=itemgetter(0))
+        ]
         if rows:
             with self._database.writing() as connection:
                 connection.execute(change, rows)
