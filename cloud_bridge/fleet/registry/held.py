@@ -13,7 +13,7 @@ from cloud_bridge.fleet import log
 from cloud_bridge.fleet.events import Began
 from cloud_bridge.fleet.registry.database import chunks
 from cloud_bridge.fleet.registry.tables import executions, jobs, lines
-from cloud_bridge.protocol.fleet.jobs import Details, JobExecution
+from cloud_bridge.protocol.fleet.jobs import BY_DEVICE, Details, JobExecution
 from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
@@ -118,5 +118,5 @@ def _row(thing: str, execution: JobExecution) -> dict[str, Any]:
         "status": execution.status, "version": execution.version_number,
         "details": msgspec.json.encode(execution.status_details), "queued": execution.queued_at,
         "started": execution.started_at, "updated": execution.last_updated_at,
-        "told": int(execution.status == "IN_PROGRESS"),  # which only its thing can have said
+        "told": int(execution.status in BY_DEVICE["IN_PROGRESS"]),  # it was the thing that said so
     }  # fmt: skip

@@ -12,7 +12,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 
 import msgspec
 from msgspec import Raw
@@ -30,7 +29,7 @@ from cloud_bridge.protocol.fleet.jobs import JobExecution
 from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
-    from sqlalchemy import bindparam, or_, select, update
+    from sqlalchemy import and_, bindparam, exists, or_, select, update
 
 _log = logging.getLogger(__name__)
 
@@ -161,28 +160,22 @@ class Jobs:
                         _log.error("%s; it is passed over", error)
         return found
 
-    def expiries(self, ids: Iterable[str]) -> Mapping[str, float | None]:
-        """When each expires."""
-        found: dict[str, float | None] = {}
-        for some in chunks(sorted(set(ids))):
-            with self._database.reading() as connection:
-                rows = connection.execute(select(jobs.c.job, jobs.c.expires).where(jobs.c.job.in_(some)))
-                found |= {row.job: row.expires for row in rows}
-        return found
-
     def untold(self, job: str, most: int) -> Mapping[str, JobExecution]:
-        """By thing, executions that are not as it was last told, so many at most."""
-        query = select(executions).where(executions.c.job == job, executions.c.told == 0).order_by(executions.c.thing)
+        """By thing, executions that it has to be told of, so many at most: those that a controller has ended, and those
+        that are its next one. Of one that waits behind another job's it is told when that has ended."""
+        other, its = executions.alias(), executions.c
+        sooner = or_(other.c.queued < its.queued, and_(other.c.queued == its.queued, other.c.job < its.job))
+        first = or_(other.c.status == "IN_PROGRESS", and_(other.c.status == "QUEUED", sooner))
+        behind = exists().where(other.c.thing == its.thing, other.c.job != its.job, other.c.status.in_(PENDING), first)
+        query = select(executions).where(its.job == job, its.told == 0, or_(its.status != "QUEUED", ~behind))
         with self._database.reading() as connection:
-            return {row.thing: execution(row) for row in connection.execute(query.limit(most))}
+            return {row.thing: execution(row) for row in connection.execute(query.order_by(its.thing).limit(most))}
 
-    def told(self, done: Iterable[tuple[str, JobExecution]]) -> None:
-        """Things have been told of their executions as they are here; not of what has changed since."""
-        change = update(executions).where(executions.c.job == bindparam("of"), executions.c.thing == bindparam("who"))
+    def told(self, job: str, done: Mapping[str, JobExecution]) -> None:
+        """By thing, executions that it has been told of as they are here; not of what has changed since."""
+        change = update(executions).where(executions.c.job == job, executions.c.thing == bindparam("who"))
         change = change.where(executions.c.version == bindparam("at")).values(told=1)
-        rows = [
-            {"of": each.job_id, "who": thing, "at": each.version_number} for thing, each in sorted(done, key=itemgetter(0))
-        ]
+        rows = [{"who": thing, "at": each.version_number} for thing, each in sorted(done.items())]
         if rows:
             with self._database.writing() as connection:
                 connection.execute(change, rows)
