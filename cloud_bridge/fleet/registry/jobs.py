@@ -21,7 +21,7 @@ from cloud_bridge.fleet import log
 from cloud_bridge.fleet.events import Began
 from cloud_bridge.fleet.registry.database import Database, chunks
 from cloud_bridge.fleet.registry.held import Held, execution, read_lines
-from cloud_bridge.fleet.registry.tables import executions, jobs
+from cloud_bridge.fleet.registry.tables import UNTOLD, executions, jobs
 from cloud_bridge.fleet.spec import Rollout, check, read, write
 from cloud_bridge.protocol.fleet import names
 from cloud_bridge.protocol.fleet.envelope import LARGEST
@@ -108,7 +108,7 @@ class Jobs:
         first."""
         free = or_(jobs.c.holder == holder, jobs.c.held_until <= now)
         # Over or not: of one that is over somebody may not have been told.
-        work = or_(jobs.c.phase.in_(ACTIVE), jobs.c.job.in_(select(executions.c.job).where(executions.c.told == 0)))
+        work = or_(jobs.c.phase.in_(ACTIVE), jobs.c.job.in_(select(executions.c.job).where(UNTOLD)))
         query = select(jobs.c.job).where(jobs.c.holder == holder, work).order_by(jobs.c.created, jobs.c.job)
         with self._database.writing() as connection:
             connection.execute(update(jobs).where(work, free).values(holder=holder, held_until=now + seconds))
@@ -167,7 +167,7 @@ class Jobs:
         sooner = or_(other.c.queued < its.queued, and_(other.c.queued == its.queued, other.c.job < its.job))
         first = or_(other.c.status == "IN_PROGRESS", and_(other.c.status == "QUEUED", sooner))
         behind = exists().where(other.c.thing == its.thing, other.c.job != its.job, other.c.status.in_(PENDING), first)
-        query = select(executions).where(its.job == job, its.told == 0, or_(its.status != "QUEUED", ~behind))
+        query = select(executions).where(its.job == job, UNTOLD, or_(its.status != "QUEUED", ~behind))
         with self._database.reading() as connection:
             return {row.thing: execution(row) for row in connection.execute(query.order_by(its.thing).limit(most))}
 
