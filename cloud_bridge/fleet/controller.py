@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+from msgspec import Raw
 
 from cloud_bridge.fleet.events import Aborted, Action, Cancel, Changed, Decided, Finish, Notify, Paused, Resumed, TimeOut
 from cloud_bridge.fleet.inbox import receive
@@ -19,9 +20,9 @@ from cloud_bridge.fleet.port import Incoming, Outgoing, Port
 from cloud_bridge.fleet.registry import Job, Registry
 from cloud_bridge.fleet.registry.held import Held
 from cloud_bridge.fleet.rollout import begin, decide, wake
-from cloud_bridge.fleet.state import NEVER, State
+from cloud_bridge.fleet.state import State
 from cloud_bridge.protocol.fleet import execution
-from cloud_bridge.protocol.fleet.jobs import BY_DEVICE, TERMINAL, JobExecution, Next
+from cloud_bridge.protocol.fleet.jobs import TERMINAL, JobExecution, Next
 from cloud_bridge.protocol.fleet.topics import NOTIFY_NEXT, Tree
 from cloud_bridge.protocol.fleet.wire import encode
 from edge_runtime.errors import InputError, RemoteError
@@ -69,13 +70,14 @@ class Controller:
             self._look = now + min(POLL, self._lease / 3)
             self._tracks = {job: track for job, track in self._tracks.items() if job in self._mine}
         again = self._look
+        heard = True
         for job in self._mine:
-            again = min(again, self._advance(job, now))
-        try:
-            for job in self._mine:
-                self._announce(job, now)
-        except RemoteError as error:
-            _log.warning("what was decided is not told yet, and will be: %s", error)
+            try:
+                if (track := self._advance(job, now)) is not None:
+                    again = min(again, wake(track.job.rollout, track.state))
+                    heard = heard and self._announce(track.job, now)
+            except InputError as error:  # damage to one is no reason to stop them all
+                _log.error("job %s is not stepped: %s", job, error)
         return again
 
     def receive(self, messages: Sequence[Incoming]) -> None:
@@ -88,37 +90,41 @@ class Controller:
         """Leave its rollouts to other controllers."""
         self._registry.jobs.release(self._name)
 
-    def _advance(self, job: str, now: float) -> float:
+    def _advance(self, job: str, now: float) -> Track | None:
+        """Follow its log, decide, and write that down; None: another controller has it by now."""
         track = self._tracks.get(job) or _begun(self._registry.jobs.get(job))
         spec = track.job.rollout
         with self._registry.jobs.hold(job) as held:
             if held is None or held.holder != self._name:
-                return NEVER  # another has it by now
+                return None
             known = follow(spec, track.state, held.entries(track.length))
             state, actions = decide(spec, known, now)
             if actions:
                 held.put(_carried_out(held, actions, now))
                 held.append([Decided(now, actions)])
             held.become(state.phase, state.why)
-        self._tracks[job] = Track(track.job, state, held.length)
-        return wake(spec, state)
+        self._tracks[job] = track = Track(track.job, state, held.length)
+        return track
 
-    def _announce(self, job: str, now: float) -> None:
-        """Tell the things of a job how they stand, where they do not know."""
-        while untold := self._registry.jobs.untold(job, TOGETHER):
-            pending = self._registry.jobs.pending(untold)
-            expiries = self._registry.jobs.expiries(each.job_id for some in pending.values() for each in some)
-            next_ones = {thing: execution.first(pending.get(thing, ())) for thing in untold}
-            told = {thing: next_ones[thing] for thing, stands in untold.items() if _is_news(stands, next_ones[thing])}
-            self._port.publish([self._notice(thing, following, expiries, now) for thing, following in told.items()])
-            others = ((thing, each) for thing, each in told.items() if each is not None)
-            self._registry.jobs.told([*untold.items(), *others])
+    def _announce(self, job: Job, now: float) -> bool:
+        """Tell things which execution is their next, if it is one of this job; and those whose execution a controller has
+        ended that none is, where so it is: what follows is told by whoever has its job. Whether the broker took it."""
+        while untold := self._registry.jobs.untold(job.job, TOGETHER):
+            queued = {thing: each for thing, each in untold.items() if each.status == "QUEUED"}
+            messages = [self._notice(thing, _whole(each, job), job.expires, now) for thing, each in queued.items()]
+            ended = untold.keys() - queued.keys()
+            pending = self._registry.jobs.pending(ended)
+            messages += [self._notice(thing, None, None, now) for thing in sorted(ended - pending.keys())]
+            try:
+                self._port.publish(messages)
+            except RemoteError as error:
+                _log.warning("what was decided is not told yet, and will be: %s", error)
+                return False
+            self._registry.jobs.told(job.job, untold)
+        return True
 
-    def _notice(
-        self, thing: str, following: JobExecution | None, expiries: Mapping[str, float | None], now: float
-    ) -> Outgoing:
+    def _notice(self, thing: str, following: JobExecution | None, expires: float | None, now: float) -> Outgoing:
         payload = encode(Next(timestamp=now, execution=following))
-        expires = None if following is None else expiries.get(following.job_id)
         topic = self._tree.topic(NOTIFY_NEXT, thing=thing)
         return Outgoing(topic, payload, None if expires is None else max(1.0, expires - now))
 
@@ -184,8 +190,5 @@ def _after(job: str, before: JobExecution | None, action: Notify | Cancel | Time
     return execution.move(before, "TIMED_OUT", now, why="its time was over")
 
 
-def _is_news(stands: JobExecution, following: JobExecution | None) -> bool:
-    """Whether a thing has to be told which execution is next, since one of its executions stands so now."""
-    if stands.status == "QUEUED":
-        return following is not None and following.job_id == stands.job_id  # others go first: it is told when they end
-    return following is not None or stands.status not in BY_DEVICE["IN_PROGRESS"]  # it knows what it has ended itself
+def _whole(queued: JobExecution, job: Job) -> JobExecution:
+    return msgspec.structs.replace(queued, job_document=Raw(job.envelope))

@@ -17,7 +17,7 @@ from cloud_bridge.protocol.fleet import jobs, shadow, topics
 from cloud_bridge.protocol.fleet.presence import Status
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import decode, encode
-from edge_runtime.errors import ProtocolError, UnreachableError
+from edge_runtime.errors import InputError, ProtocolError, UnreachableError
 
 TRIES = 20
 """Times that a shadow is changed anew since others change it at the same moment."""
@@ -69,6 +69,9 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
         except ProtocolError as error:
             _log.warning("%s: %s", message.topic, error)
             answers += _refusal(tree, kind, names, str(error), now)
+        except InputError as error:  # damage to one entry is no reason to answer nobody
+            _log.error("%s: %s", message.topic, error)
+            answers += _refusal(tree, kind, names, "the registry's entry is damaged", now, code=500)
     if statuses:
         registry.devices.heard(statuses, now)
     places = {id(request): (kind, names) for request, kind, names in asked}
@@ -109,11 +112,13 @@ def _said(tree: Tree, kind: Kind, names: Mapping[str, str], answer: msgspec.Stru
     return Outgoing(tree.topic(to, **names), encode(answer), to.expiry if isinstance(to.expiry, float) else None)
 
 
-def _refusal(tree: Tree, kind: Kind, names: Mapping[str, str], why: str, now: float) -> Sequence[Outgoing]:
+def _refusal(
+    tree: Tree, kind: Kind, names: Mapping[str, str], why: str, now: float, code: shadow.Code = 400
+) -> Sequence[Outgoing]:
     if kind in _JOBS:
         told: msgspec.Struct = jobs.Rejected(code="InvalidJson", message=why, timestamp=now)
     elif kind in _SHADOWS:
-        told = shadow.Rejected(code=400, message=why, timestamp=now)
+        told = shadow.Rejected(code=code, message=why, timestamp=now)
     else:
         return ()
     return [_said(tree, kind, names, told, good=False)]

@@ -5,6 +5,7 @@ Whatever comes twice or late is answered by what holds (`protocol/fleet/executio
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from cloud_bridge.fleet.events import Changed
-from cloud_bridge.fleet.registry import Job, Registry
+from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.fleet.registry.held import Held
 from cloud_bridge.protocol.fleet import execution
 from cloud_bridge.protocol.fleet.jobs import Get, JobExecution, Next, Rejected, StartNext, Update, Updated
@@ -20,6 +21,8 @@ from edge_runtime.errors import InputError
 
 UPDATES = 1000
 """Versions of an execution that its thing may bring about before it ends: each is a line of the rollout's log."""
+
+_log = logging.getLogger(__name__)
 
 Answer: TypeAlias = Next | Updated | Rejected
 
@@ -63,10 +66,15 @@ def answer(registry: Registry, requests: Sequence[Request], now: float) -> Seque
             if not job and (chosen := execution.first(pending.get(request.thing, ()))) is not None:
                 job = chosen.job_id
             by_job.setdefault(job, []).append(request)
-        answers += [(request, _nothing(request, now)) for request in by_job.pop("", ())]
+        answers += [(request, _reply(b"", request, None, now)) for request in by_job.pop("", ())]
         waiting = []
         for job in sorted(by_job):
-            answered, left = _answer_job(registry, job, by_job[job], now)
+            try:
+                answered, left = _answer_job(registry, job, by_job[job], now)
+            except InputError as error:  # damage to one job is no reason to answer nobody
+                _log.error("%s", error)
+                answers += [(request, _broken(request, now)) for request in by_job[job]]
+                continue
             answers += answered
             waiting += left
     return answers
@@ -76,15 +84,11 @@ def _answer_job(
     registry: Registry, job: str, requests: Sequence[Request], now: float
 ) -> tuple[Sequence[tuple[Request, Answer]], Sequence[Request]]:
     """And those whose next execution has ended since it was looked for."""
-    try:
-        known = registry.jobs.get(job)
-    except InputError:
-        return [(request, _reply(None, request, None, now)) for request in requests], ()
     answers: list[tuple[Request, Answer]] = []
     left: list[Request] = []
     with registry.jobs.hold(job) as held:
         if held is None:
-            return [(request, _reply(None, request, None, now)) for request in requests], ()
+            return [(request, _reply(b"", request, _after(None, request.asks, now), now)) for request in requests], ()
         changes = _Changes(held, (request.thing for request in requests))
         for request in requests:
             before = changes.after.get(request.thing)
@@ -94,7 +98,7 @@ def _answer_job(
             after = _after(before, request.asks, now)
             if not isinstance(after, Rejected) and after is not None and after is not before:
                 changes.put(request.thing, after, now)
-            answers.append((request, _reply(known, request, after, now)))
+            answers.append((request, _reply(held.envelope, request, after, now)))
         changes.write(held)
     return answers, left
 
@@ -111,21 +115,18 @@ def _after(before: JobExecution | None, asks: StartNext | Get | Update, now: flo
     return after
 
 
-def _reply(job: Job | None, request: Request, after: JobExecution | Rejected | None, now: float) -> Answer:
+def _reply(envelope: bytes, request: Request, after: JobExecution | Rejected | None, now: float) -> Answer:
     if isinstance(after, Rejected):
         return after
-    if after is not None and job is not None:
-        after = msgspec.structs.replace(after, job_document=Raw(job.envelope))
+    if after is not None:
+        after = msgspec.structs.replace(after, job_document=Raw(envelope))
     if isinstance(request.asks, Get):
         return execution.describe(after, request.asks, now)
-    if isinstance(request.asks, StartNext):
-        return Next(timestamp=now, execution=after, client_token=request.asks.client_token)
-    if after is None:
-        nothing = execution.apply(None, request.asks, now)
-        assert isinstance(nothing, Rejected)  # noqa: S101  (an update of nothing is refused)
-        return nothing
-    return execution.confirm(after, request.asks, now)
+    if isinstance(request.asks, Update) and after is not None:
+        return execution.confirm(after, request.asks, now)
+    return Next(timestamp=now, execution=after, client_token=request.asks.client_token)
 
 
-def _nothing(request: Request, now: float) -> Answer:
-    return Next(timestamp=now, client_token=request.asks.client_token)
+def _broken(request: Request, now: float) -> Rejected:
+    told = "the registry's entry is damaged: its operator finds more in the log of the controller"
+    return Rejected(code="InternalError", message=told, timestamp=now, client_token=request.asks.client_token)

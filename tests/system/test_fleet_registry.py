@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -172,3 +174,14 @@ def test_killed_in_the_middle_of_a_change(tmp_path: Path) -> None:
             assert version >= before
             before = version
         assert before > 1
+
+
+def test_a_new_file_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    """One makes the tables, the others wait for it."""
+    for number in range(3):
+        path = tmp_path / f"{number}.db"
+        command = [sys.executable, "-m", "tests.system.fleet_parts", "count", str(path), "t0", "1"]
+        processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
+        assert [process.wait(WAIT) for process in processes] == [0, 0, 0, 0]
+        with Registry(path) as registry:
+            assert registry.devices.shadow("t0", "count").desired == {"n": 4}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +266,27 @@ def test_a_thing_that_does_not_stop_talking_is_throttled(site: Site) -> None:
         "a/jobs/j1/update/accepted"
     ]
     assert len(site.registry.jobs.log("j1")) <= UPDATES + 3
+
+
+def test_damage_to_one_is_no_reason_to_stop_all(site: Site, tmp_path: Path) -> None:
+    """Who asks about a damaged entry is told so; everybody else is served."""
+    site.order("j1", "a", "b")
+    site.order("j2", "c", "d", in_flight=1)
+    site.order("j3", "e", in_flight=1)
+    site.step()
+    with closing(sqlite3.connect(tmp_path / "fleet.db")) as connection, connection:
+        connection.execute("UPDATE executions SET details = 'x' WHERE thing = 'a'")
+        connection.execute("UPDATE lines SET line = 'x' WHERE job = 'j3'")
+        connection.execute("INSERT INTO things VALUES ('f', 'x', 'ready', 0.0)")
+        connection.execute("INSERT INTO shadows VALUES ('f', 'config', 'x', 1)")
+    done = {"status": "SUCCEEDED"}
+    said = site.ask(
+        ("a", "jobs/j1/update", done), ("a", "jobs/start-next", {}), ("c", "jobs/j2/update", done), ("f", "status", {}),
+        ("f", "shadow/name/config/get", {}), ("f", "status", {"state": "ready", "session": "s", "bdSeq": 1}),
+    )  # fmt: skip
+    assert [(topic.rpartition("/")[2], answer.get("code")) for topic, answer in said] == [
+        ("rejected", 500), ("accepted", None), ("rejected", "InternalError"), ("accepted", None),
+    ]  # fmt: skip
+    assert [each.thing for each in site.registry.devices.all(state="ready")] == ["f"]
+    again = Controller(site.registry, site, lambda: site.now, name="one")  # one that has followed nothing yet
+    assert [topic for topic, _ in site.step(1.0, again)] == ["d/jobs/notify-next"]

@@ -120,7 +120,7 @@ def test_who_was_told_of_an_old_version_is_told_again(registry: Registry) -> Non
     with registry.jobs.hold("j1") as held:
         assert held is not None
         held.put({"a": (queued("a"), queued("a", 2))})
-    registry.jobs.told([*untold.items()])
+    registry.jobs.told("j1", untold)
     assert registry.jobs.untold("j1", 10)["a"].version_number == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -16,6 +17,8 @@ from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
     from sqlalchemy import Connection, delete, select, update
+
+_log = logging.getLogger(__name__)
 
 EMPTY = msgspec.json.encode(Presence())
 
@@ -135,7 +138,12 @@ class Devices:
         found: dict[str, Presence] = {}
         for some in chunks(names):
             query = select(things.c.thing, things.c.presence).where(things.c.thing.in_(some)).order_by(things.c.thing)
-            found |= {row.thing: _presence(row.presence, row.thing) for row in connection.execute(query.with_for_update())}
+            for thing, presence in connection.execute(query.with_for_update()):
+                try:
+                    found[thing] = _presence(presence, thing)
+                except InputError as error:
+                    _log.error("%s; what it says now takes its place", error)
+                    found[thing] = Presence()
         return found
 
 

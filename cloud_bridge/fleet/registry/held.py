@@ -13,7 +13,7 @@ from cloud_bridge.fleet import log
 from cloud_bridge.fleet.events import Began
 from cloud_bridge.fleet.registry.database import chunks
 from cloud_bridge.fleet.registry.tables import executions, jobs, lines
-from cloud_bridge.protocol.fleet.jobs import Details, JobExecution
+from cloud_bridge.protocol.fleet.jobs import BY_DEVICE, Details, JobExecution
 from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
@@ -23,10 +23,10 @@ with required("a fleet's registry"):
 class Held:
     """Made by `Jobs.hold`. What it is given is written when that ends."""
 
-    def __init__(self, connection: Connection, job: str, holder: str, length: int, stands: tuple[str, str]) -> None:
-        self.job, self.holder, self.length = job, holder, length
+    def __init__(self, connection: Connection, row: Any) -> None:
+        self.job, self.envelope, self.holder, self.length = row.job, row.envelope, row.holder, row.length
         """`length` is the number of lines in its log, `holder` the controller that has claimed it."""
-        self._stands = stands
+        self._stands = row.phase, row.why
         self._connection = connection
         self._values: dict[str, Any] = {}
 
@@ -61,12 +61,12 @@ class Held:
     def put(self, changes: Mapping[str, tuple[JobExecution | None, JobExecution]]) -> None:
         """By thing, executions as they were and as they are now; None: there was none. Raises InputError if one was not as
         it was said to be: nothing is written then."""
-        fresh = [_row(thing, after) for thing, (before, after) in changes.items() if before is None]
+        fresh = [_row(thing, after) for thing, (before, after) in sorted(changes.items()) if before is None]
         if fresh:
             self._connection.execute(insert(executions), fresh)
         changed = [
             _row(thing, after) | {"was": before.version_number}
-            for thing, (before, after) in changes.items()
+            for thing, (before, after) in sorted(changes.items())  # in one order for all: no two wait for each other
             if before is not None
         ]
         if changed:
@@ -88,6 +88,7 @@ class Held:
 def read_lines(connection: Connection, job: str, after: int, length: int) -> tuple[log.Entry, ...]:
     """Of a log of this length. Raises InputError where one is missing or damaged."""
     query = select(lines.c.number, lines.c.line).where(lines.c.job == job, lines.c.number > after)
+    query = query.where(lines.c.number <= length)  # as it was when the length was read
     found: list[log.Entry] = []
     for number, data in connection.execute(query.order_by(lines.c.number)):
         line = log.decode(data, f"job {job} in the registry, line {number}")
@@ -117,5 +118,5 @@ def _row(thing: str, execution: JobExecution) -> dict[str, Any]:
         "status": execution.status, "version": execution.version_number,
         "details": msgspec.json.encode(execution.status_details), "queued": execution.queued_at,
         "started": execution.started_at, "updated": execution.last_updated_at,
-        "told": int(execution.status == "IN_PROGRESS"),  # which only its thing can have said
+        "told": int(execution.status in BY_DEVICE["IN_PROGRESS"]),  # it was the thing that said so
     }  # fmt: skip

@@ -9,6 +9,7 @@ the executions and in the job agree at any moment, and a log's lines have one or
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from cloud_bridge.fleet import log
 from cloud_bridge.fleet.events import Began
 from cloud_bridge.fleet.registry.database import Database, chunks
 from cloud_bridge.fleet.registry.held import Held, execution, read_lines
-from cloud_bridge.fleet.registry.tables import executions, jobs
+from cloud_bridge.fleet.registry.tables import UNTOLD, executions, jobs
 from cloud_bridge.fleet.spec import Rollout, check, read, write
 from cloud_bridge.protocol.fleet import names
 from cloud_bridge.protocol.fleet.envelope import LARGEST
@@ -28,7 +29,9 @@ from cloud_bridge.protocol.fleet.jobs import JobExecution
 from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
-    from sqlalchemy import bindparam, or_, select, update
+    from sqlalchemy import and_, bindparam, exists, or_, select, update
+
+_log = logging.getLogger(__name__)
 
 ACTIVE = ("running", "paused", "aborting")
 PENDING = ("QUEUED", "IN_PROGRESS")
@@ -105,7 +108,7 @@ class Jobs:
         first."""
         free = or_(jobs.c.holder == holder, jobs.c.held_until <= now)
         # Over or not: of one that is over somebody may not have been told.
-        work = or_(jobs.c.phase.in_(ACTIVE), jobs.c.job.in_(select(executions.c.job).where(executions.c.told == 0)))
+        work = or_(jobs.c.phase.in_(ACTIVE), jobs.c.job.in_(select(executions.c.job).where(UNTOLD)))
         query = select(jobs.c.job).where(jobs.c.holder == holder, work).order_by(jobs.c.created, jobs.c.job)
         with self._database.writing() as connection:
             connection.execute(update(jobs).where(work, free).values(holder=holder, held_until=now + seconds))
@@ -119,13 +122,14 @@ class Jobs:
     @contextmanager
     def hold(self, job: str) -> Iterator[Held | None]:
         """A job, for a change that is kept whole or not at all; None: there is none."""
-        query = select(jobs.c.holder, jobs.c.length, jobs.c.phase, jobs.c.why).where(jobs.c.job == job)
+        wanted = jobs.c.job, jobs.c.envelope, jobs.c.holder, jobs.c.length, jobs.c.phase, jobs.c.why
+        query = select(*wanted).where(jobs.c.job == job)
         with self._database.writing() as connection:
             row = connection.execute(query.with_for_update()).first()
             if row is None:
                 yield None
                 return
-            held = Held(connection, job, row.holder, row.length, (row.phase, row.why))
+            held = Held(connection, row)
             yield held
             held.close()
 
@@ -150,29 +154,28 @@ class Jobs:
             query = query.where(executions.c.thing.in_(some), executions.c.status.in_(PENDING))
             with self._database.reading() as connection:
                 for row in connection.execute(query):
-                    found.setdefault(row.thing, []).append(execution(row, Raw(row.envelope)))
-        return found
-
-    def expiries(self, ids: Iterable[str]) -> Mapping[str, float | None]:
-        """When each expires."""
-        found: dict[str, float | None] = {}
-        for some in chunks(sorted(set(ids))):
-            with self._database.reading() as connection:
-                rows = connection.execute(select(jobs.c.job, jobs.c.expires).where(jobs.c.job.in_(some)))
-                found |= {row.job: row.expires for row in rows}
+                    try:
+                        found.setdefault(row.thing, []).append(execution(row, Raw(row.envelope)))
+                    except InputError as error:
+                        _log.error("%s; it is passed over", error)
         return found
 
     def untold(self, job: str, most: int) -> Mapping[str, JobExecution]:
-        """By thing, executions that are not as it was last told, so many at most."""
-        query = select(executions).where(executions.c.job == job, executions.c.told == 0).order_by(executions.c.thing)
+        """By thing, executions that it has to be told of, so many at most: those that a controller has ended, and those
+        that are its next one. Of one that waits behind another job's it is told when that has ended."""
+        other, its = executions.alias(), executions.c
+        sooner = or_(other.c.queued < its.queued, and_(other.c.queued == its.queued, other.c.job < its.job))
+        first = or_(other.c.status == "IN_PROGRESS", and_(other.c.status == "QUEUED", sooner))
+        behind = exists().where(other.c.thing == its.thing, other.c.job != its.job, other.c.status.in_(PENDING), first)
+        query = select(executions).where(its.job == job, UNTOLD, or_(its.status != "QUEUED", ~behind))
         with self._database.reading() as connection:
-            return {row.thing: execution(row) for row in connection.execute(query.limit(most))}
+            return {row.thing: execution(row) for row in connection.execute(query.order_by(its.thing).limit(most))}
 
-    def told(self, done: Iterable[tuple[str, JobExecution]]) -> None:
-        """Things have been told of their executions as they are here; not of what has changed since."""
-        change = update(executions).where(executions.c.job == bindparam("of"), executions.c.thing == bindparam("who"))
+    def told(self, job: str, done: Mapping[str, JobExecution]) -> None:
+        """By thing, executions that it has been told of as they are here; not of what has changed since."""
+        change = update(executions).where(executions.c.job == job, executions.c.thing == bindparam("who"))
         change = change.where(executions.c.version == bindparam("at")).values(told=1)
-        rows = [{"of": each.job_id, "who": thing, "at": each.version_number} for thing, each in done]
+        rows = [{"who": thing, "at": each.version_number} for thing, each in sorted(done.items())]
         if rows:
             with self._database.writing() as connection:
                 connection.execute(change, rows)
