@@ -100,11 +100,11 @@ $(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml mode
 	.venv-kserve/bin/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
-# The broker of most installations. Where it cannot be installed the tests that need it say so.
+# The broker of most installations, and its tools. Where they cannot be installed the tests that need them say so.
 mosquitto:
-	@if command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; then :; \
+	@if { command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; } && command -v mosquitto_pub >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto; } >/dev/null 2>&1 \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients; } >/dev/null 2>&1 \
 		|| echo "mosquitto could not be installed; its tests will say so"; \
 	else echo "mosquitto is not here and cannot be installed without root; its tests will say so"; fi
 
