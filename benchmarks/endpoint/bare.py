@@ -116,7 +116,7 @@ class Clients:
     async def call(self, due: float) -> None:
         """One that should have been sent at `due`, an instant of `time.perf_counter()`."""
         loop = asyncio.get_running_loop()
-        connection = self._free.pop() if self._free else (await loop.create_connection(_Connection, *self._where))[1]
+        connection = self._kept() or (await loop.create_connection(_Connection, *self._where))[1]
         connection.answer = loop.create_future()
         connection.transport.write(self._request)
         self._statuses.append(await connection.answer)
@@ -124,6 +124,13 @@ class Clients:
         self._took.append(self._ends[-1] - due)
         if not connection.last and not connection.transport.is_closing():
             self._free.append(connection)
+
+    def _kept(self) -> _Connection | None:
+        """A connection that is free. The server closes those that were idle for some seconds."""
+        while self._free:
+            if not (connection := self._free.pop()).transport.is_closing():
+                return connection
+        return None
 
     async def opened(self, rate: float, seconds: float, seed: int) -> Loaded:
         """So many a second, with exponential gaps."""
