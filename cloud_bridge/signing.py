@@ -21,6 +21,7 @@ from cloud_bridge.protocol.fleet.commands import Document
 from cloud_bridge.protocol.fleet.envelope import LARGEST, PAYLOAD_TYPE, Envelope, Signature
 from cloud_bridge.protocol.fleet.names import whole
 from edge_runtime.errors import InputError, ProtocolError
+from edge_runtime.whole import create
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -217,12 +218,8 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
-    """A new file, on the disk, which others never could read where they may not."""
+    """A new file, as `whole.create` makes it. Raises InputError."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        create(path, data, mode)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; a key is never replaced") from error

@@ -35,6 +35,15 @@ def write_whole(path: Path, data: bytes, what: str) -> None:
         raise InputError(f"{what} could not be written to {path}: {error}; the old file is untouched") from error
 
 
+def create(path: Path, data: bytes, mode: int) -> None:
+    """A new file, on the disk, which others never could read where they may not. Raises OSError, also where it is there."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync(path.parent)
+
+
 def sync(folder: Path) -> None:
     """Bring a folder's entries to the disk: a new or a renamed file is not there before. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,7 +13,6 @@ InputError where the journal cannot be written, a full disk for instance: nothin
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from threading import Event, Lock
 from typing import Protocol, TypeAlias
@@ -38,20 +37,20 @@ from cloud_bridge.agent.work import (
     Refused,
     Report,
     Run,
-    State,
     Taken,
     Undone,
     admit,
     decide,
 )
-from edge_runtime.errors import CancelledError, EdgeError, InputError
+from cloud_bridge.protocol.fleet.jobs import State
+from cloud_bridge.protocol.fleet.names import check
+from cloud_bridge.protocol.fleet.wire import LIMIT
+from edge_runtime.errors import CancelledError, EdgeError
 
 Read: TypeAlias = Callable[[bytes], Order]
 """A document's order: signed by whom it must be, meant for this device, and understood. Raises an EdgeError."""
 
-LONGEST_DOCUMENT = 128 << 10
-
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LONGEST_DOCUMENT = LIMIT
 
 
 class Hands(Protocol):
@@ -97,9 +96,7 @@ class Duty:
         """A job's message. When this returns it may be acknowledged. The report of one that is refused: to be published
         once, for nothing is kept of it. `digest` is what makes two documents the same one; "": the SHA-256 of all their
         bytes. Raises InputError for what can be no job's id."""
-        if not _ID.fullmatch(id):
-            raise InputError(f"job id {id[:80]!r}: use 1 to 64 of A-Z a-z 0-9 _ and -")
-        offer = Offer(id, digest or hashlib.sha256(document).hexdigest(), execution, version)
+        offer = Offer(check(id, "job id"), digest or hashlib.sha256(document).hexdigest(), execution, version)
         known = self._journal.find(offer.id)
         match admit(offer, known, self._order(document), self._journal.waiting(), now):
             case Taken(job):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from cloud_bridge.protocol.fleet.telemetry import Figures
+from edge_runtime.host import memory_available
 
 _HOTTEST = 200.0
 """Degrees above which a sensor tells nonsense."""
@@ -17,7 +17,7 @@ _HOTTEST = 200.0
 def figures(store: Path, *, unix: float, uptime: float, waiting: int, root: Path = Path("/")) -> Figures:
     """How it does now; `root` is where /proc and /sys are."""
     return Figures(
-        timestamp=unix, uptime=uptime, waiting=waiting, load=_load(), memory=_memory(root), free=_free(store),
+        timestamp=unix, uptime=uptime, waiting=waiting, load=_load(), memory=memory_available(root), free=_free(store),
         temperature=_temperature(root),
     )  # fmt: skip
 
@@ -25,13 +25,6 @@ def figures(store: Path, *, unix: float, uptime: float, waiting: int, root: Path
 def _load() -> float | None:
     with suppress(OSError):
         return os.getloadavg()[0]
-    return None
-
-
-def _memory(root: Path) -> int | None:
-    with suppress(OSError):
-        found = re.search(r"^MemAvailable:\s+([0-9]{1,12}) kB$", (root / "proc/meminfo").read_text(), re.MULTILINE)
-        return None if found is None else int(found[1]) * 1024
     return None
 
 

@@ -15,14 +15,13 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from cloud_bridge.agent.commands import Step, Work
 from cloud_bridge.protocol.fleet.commands import LIFETIME
-
-State = Literal["QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "TIMED_OUT", "REJECTED", "REMOVED", "CANCELED"]
+from cloud_bridge.protocol.fleet.jobs import LONGEST_DETAIL, State
 
 OPEN: tuple[State, ...] = ("QUEUED", "IN_PROGRESS")
 
@@ -35,9 +34,6 @@ WAITING = 100
 LONGEST = LIFETIME + 300.0
 """Seconds that a job may have until it expires, by a clock that may be somewhat behind: its id is kept until then, and
 longer."""
-
-DETAIL = 1024
-"""Characters of one detail, at most."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -208,7 +204,9 @@ def decide(job: Job, steps: Sequence[Step], here: Here, told: State | None, now:
 def report_of(job: Job) -> Report:
     """What the server is to know of a job now: details that say something, cut to what it takes."""
     told = job.details | {"step": job.step}
-    return Report(job.id, job.execution, job.state, {name: text[:DETAIL] for name, text in told.items() if text}, job.body)
+    return Report(
+        job.id, job.execution, job.state, {name: text[:LONGEST_DETAIL] for name, text in told.items() if text}, job.body
+    )
 
 
 def _first(job: Job, steps: Sequence[Step], told: State | None, now: float) -> Act:

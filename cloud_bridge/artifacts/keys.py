@@ -9,7 +9,6 @@ cryptography.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TypeAlias
 
 from cloud_bridge.extra import required
 from edge_runtime.errors import InputError
-from edge_runtime.whole import sync
+from edge_runtime.whole import create
 
 with required("a repository"):
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,11 +45,7 @@ class Keys:
         path = self.path(role, signer.public_key.keyid)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(signer.private_bytes)
-                file.flush()
-                os.fsync(file.fileno())
-            sync(path.parent)
+            create(path, signer.private_bytes, 0o600)
         except OSError as error:
             raise InputError(f"a key could not be kept at {path}: {error.strerror}") from error
         return signer

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cloud_bridge.agent.commands import Deploy, Rollback, Work
 from cloud_bridge.agent.duty import LONGEST_DOCUMENT, Duty, Sent
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.work import OPEN, Done, Order, State
+from cloud_bridge.agent.work import OPEN, Done, Order
+from cloud_bridge.protocol.fleet.jobs import State
 from edge_runtime.bundles.bundle import State as Active
 from edge_runtime.errors import BundleError, CancelledError, InputError, RunError
 

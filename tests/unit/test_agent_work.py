@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from cloud_bridge.agent.commands import Deploy, Rollback, decode, steps_of
 from cloud_bridge.agent.work import (
     ATTEMPTS,
-    DETAIL,
     LONGEST,
     WAITING,
     Back,
@@ -27,13 +26,13 @@ from cloud_bridge.agent.work import (
     Refused,
     Report,
     Run,
-    State,
     Taken,
     Undone,
     admit,
     decide,
     report_of,
 )
+from cloud_bridge.protocol.fleet.jobs import LONGEST_DETAIL, State
 from edge_runtime.errors import InputError
 
 NOW = 1000.0
@@ -185,7 +184,7 @@ def test_there_is_always_a_next_act(
 def test_details_are_such_as_a_server_takes() -> None:
     """None is empty or too long."""
     told = report_of(job(details={"reason": "x" * 5000, "nothing": ""}))
-    assert told == Report("j", 2, "QUEUED", {"reason": "x" * DETAIL})
+    assert told == Report("j", 2, "QUEUED", {"reason": "x" * LONGEST_DETAIL})
 
 
 @given(st.binary(max_size=60) | st.text().map(str.encode))
