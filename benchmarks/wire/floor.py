@@ -141,7 +141,10 @@ async def _serve() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)  # it listens: who connects now is served in a moment
-        config = uvicorn.Config(_echo, http="httptools", lifespan="off", access_log=False, log_level="error")
+        config = uvicorn.Config(
+            _echo, http="httptools", lifespan="off", access_log=False, log_level="error",
+            timeout_keep_alive=3600,  # the connection is kept while the others have their turns
+        )  # fmt: skip
         await uvicorn.Server(config).serve([listener])
 
 

@@ -25,13 +25,13 @@ from cloud_bridge.agent.commands import Activate, steps_of
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.figures import figures
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.link import Down, Event, Link, Said, Up
-from cloud_bridge.agent.mqtt import PahoLink, Tls
 from cloud_bridge.agent.obey import Hands, unwatched
 from cloud_bridge.agent.orders import Orders, moved_by, read_keys
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.talk import Talk
 from cloud_bridge.agent.when import Instant
+from cloud_bridge.control.link import Down, Event, Link, Said, Taken, Up
+from cloud_bridge.control.paho import PahoLink, Tls
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.rpc import DeviceStatus, Running
 from cloud_bridge.protocol.fleet.shadow import Config
@@ -167,7 +167,7 @@ class Agent:
 
     def _react(self, event: Event | None) -> list[Said]:
         match event:
-            case None:
+            case None | Taken():
                 return []
             case Up():
                 return self._talk.up(event, _now())

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import msgspec
 
 from cloud_bridge.agent.duty import Duty, Sent
-from cloud_bridge.agent.link import Said
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import OPEN, Report
+from cloud_bridge.control.link import Said
 from cloud_bridge.protocol.fleet import jobs, topics
 from cloud_bridge.protocol.fleet.jobs import MOST_DETAILS, TERMINAL, Reported, details
 from cloud_bridge.protocol.fleet.topics import Kind, Tree

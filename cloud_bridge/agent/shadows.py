@@ -19,8 +19,8 @@ import msgspec
 from msgspec import UNSET
 
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.link import Said
 from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.control.link import Said
 from cloud_bridge.protocol.fleet import shadow, topics
 from cloud_bridge.protocol.fleet.shadow import CONFIG, MODELS, Config, Models, Section
 from cloud_bridge.protocol.fleet.topics import Kind, Tree

@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from cloud_bridge.cli import agent, bench, broker, repository, serve, tune, versions
+from cloud_bridge.cli import agent, bench, broker, fleet, repository, serve, tune, versions
 from edge_runtime.cli.shell import command_parser, run_command
 
 
@@ -19,6 +19,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """What it takes."""
     made, commands = command_parser("cloud-bridge", "The cloud's side of the bridge, and what lies between.")
-    for part in (serve, versions, tune, broker, bench, repository, agent):
+    for part in (serve, versions, tune, broker, bench, repository, agent, fleet):
         part.add(commands)
     return made

@@ -59,7 +59,7 @@ def _agent(arguments: argparse.Namespace) -> int:
     logging.getLogger("cloud_bridge.agent").setLevel(logging.INFO)
     with required("an agent"):
         from cloud_bridge.agent.agent import Agent  # here: only this command needs what it needs
-        from cloud_bridge.agent.mqtt import Tls
+        from cloud_bridge.control.paho import Tls
 
         agent = Agent(
             arguments.broker, store=arguments.store, thing=arguments.thing, keys=arguments.keys,

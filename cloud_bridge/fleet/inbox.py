@@ -16,7 +16,7 @@ from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet import jobs, shadow, topics
 from cloud_bridge.protocol.fleet.presence import Status
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
-from cloud_bridge.protocol.fleet.wire import decode, encode
+from cloud_bridge.protocol.fleet.wire import LIMIT, decode, encode
 from edge_runtime.errors import InputError, ProtocolError, UnreachableError
 
 TRIES = 20
@@ -60,6 +60,8 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
         try:
             if kind is topics.STATUS:
                 statuses.append((names["thing"], decode(message.payload, Status)))
+            elif kind is topics.RESULT:
+                _keep(registry, names["job"], names["thing"], message.payload, now)
             elif kind in _JOBS:
                 asks = decode(message.payload or b"{}", _JOBS[kind].reads)
                 asked.append((orders.Request(names["thing"], names.get("job", ""), asks), kind, names))  # type: ignore[arg-type]
@@ -104,6 +106,13 @@ def change(
                 said.append(Outgoing(place, encode(delta), hour if isinstance(hour, float) else None))
             return said
     raise UnreachableError(f"shadow {name} of {thing} is changed by others without end: try again")
+
+
+def _keep(registry: Registry, job: str, thing: str, body: bytes, now: float) -> None:
+    if len(body) > LIMIT:
+        raise ProtocolError(f"a result of {len(body)} bytes: {LIMIT} at most are kept")
+    if not registry.jobs.keep(job, thing, body, now):
+        _log.warning("%s brings a result of job %s, which it does not carry out; it is passed over", thing, job)
 
 
 def _said(tree: Tree, kind: Kind, names: Mapping[str, str], answer: msgspec.Struct, *, good: bool) -> Outgoing:

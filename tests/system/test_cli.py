@@ -36,7 +36,7 @@ COMMANDS = {
         "optimize",
         "replay",
     ),
-    "cloud_bridge.cli": ("serve", "versions", "tune", "broker", "health", "bench", "repository", "agent"),
+    "cloud_bridge.cli": ("serve", "versions", "tune", "broker", "health", "bench", "repository", "agent", "fleet"),
 }
 
 

@@ -16,11 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from cloud_bridge.agent.commands import Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.link import LONGEST, Heard, Said, Up, pause
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.talk import Talk
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import Done, Order
+from cloud_bridge.control.link import LONGEST, Heard, Said, Up, pause
 from cloud_bridge.protocol.fleet import execution, jobs, rpc, shadow, topics
 from cloud_bridge.protocol.fleet.jobs import TERMINAL, JobExecution, Next
 from cloud_bridge.protocol.fleet.presence import Presence, Status

@@ -21,7 +21,7 @@ from cloud_bridge.fleet import log
 from cloud_bridge.fleet.events import Began
 from cloud_bridge.fleet.registry.database import Database, chunks
 from cloud_bridge.fleet.registry.held import Held, execution, read_lines
-from cloud_bridge.fleet.registry.tables import UNTOLD, executions, jobs
+from cloud_bridge.fleet.registry.tables import UNTOLD, executions, jobs, results
 from cloud_bridge.fleet.spec import Rollout, check, read, write
 from cloud_bridge.protocol.fleet import names
 from cloud_bridge.protocol.fleet.envelope import LARGEST
@@ -29,7 +29,7 @@ from cloud_bridge.protocol.fleet.jobs import JobExecution
 from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
-    from sqlalchemy import and_, bindparam, exists, or_, select, update
+    from sqlalchemy import and_, bindparam, delete, exists, or_, select, update
 
 _log = logging.getLogger(__name__)
 
@@ -179,3 +179,21 @@ class Jobs:
         if rows:
             with self._database.writing() as connection:
                 connection.execute(change, rows)
+
+    def keep(self, job: str, thing: str, body: bytes, now: float) -> bool:
+        """What a job has brought back from a thing, instead of what came before. False where it is not this thing's to say:
+        it has no execution of the job that has not ended."""
+        row = {"job": job, "thing": thing, "body": body, "received": now}
+        mine = executions.c.job == job, executions.c.thing == thing, executions.c.status.in_(PENDING)
+        with self._database.writing() as connection:
+            if connection.execute(select(executions.c.job).where(*mine)).first() is None:
+                return False
+            connection.execute(delete(results).where(results.c.job == job, results.c.thing == thing))
+            connection.execute(results.insert().values(row))
+            return True
+
+    def results(self, job: str) -> Mapping[str, bytes]:
+        """What it has brought back, by thing, as it came."""
+        query = select(results.c.thing, results.c.body).where(results.c.job == job).order_by(results.c.thing)
+        with self._database.reading() as connection:
+            return {row.thing: row.body for row in connection.execute(query)}

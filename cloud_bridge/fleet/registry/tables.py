@@ -94,3 +94,13 @@ lines = Table(
     Column("line", LargeBinary, nullable=False),
     ForeignKeyConstraint(["job"], ["jobs.job"], ondelete="CASCADE"),
 )  # fmt: skip
+
+results = Table(
+    "results", metadata,
+    Column("job", NAME, primary_key=True),
+    Column("thing", NAME, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("received", Float(53), nullable=False),
+    ForeignKeyConstraint(["job", "thing"], ["executions.job", "executions.thing"], ondelete="CASCADE"),
+)  # fmt: skip
+"""What jobs brought back, as it came."""

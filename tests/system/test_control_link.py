@@ -15,9 +15,9 @@ import pytest
 import trustme
 
 from cloud_bridge import broker
-from cloud_bridge.agent.link import Down, Event, Heard, Said, Up
-from cloud_bridge.agent.mqtt import PahoLink, Tls
 from cloud_bridge.broker import Broker
+from cloud_bridge.control.link import Down, Event, Heard, Said, Up
+from cloud_bridge.control.paho import PahoLink, Tls
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 from tests.system.mqtt_parts import WAIT, Stranger, need

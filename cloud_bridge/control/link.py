@@ -1,7 +1,7 @@
-"""A device's way to its broker, as a port: messages both ways, and word of whether it is there. `mqtt.py` has the real one.
+"""A way to a broker, as a port: messages both ways, and word of whether it is there. `paho.py` has the real one.
 
-A message is acknowledged when its reader says so, not when it has come: what it asks for is on the disk by then. The broker
-keeps what is said while the device is away; this side keeps nothing, and whoever speaks says it again at the next `Up`.
+A message is acknowledged when its reader says so, not when it has come: what it asks for is on the disk by then. This side
+keeps nothing: whoever speaks says again at the next `Up` what was not taken.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     expiry: float | None = None
     """Seconds after which a broker may drop it."""
     correlation: bytes | None = None
+    reply: str | None = None
+    """The topic that an answer is expected on."""
     status: str = ""
     """The user property of an answer."""
     form: str = "application/json"
@@ -36,6 +38,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     payload: bytes
     correlation: bytes | None = None
+    status: str = ""
+    """The user property of an answer."""
     expiry: float | None = None
     """Seconds that were left of it."""
     retained: bool = False
@@ -57,19 +61,29 @@ class Down(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event: TypeAlias = Up | Down | Heard
+class Taken(msgspec.Struct, frozen=True):
+    """The broker has a message that was said, or has refused it."""
+
+    number: int
+    refused: str = ""
+    """Why; empty: it has it."""
+
+
+Event: TypeAlias = Up | Down | Heard | Taken
 
 
 class Link(Protocol):
     """A way to a broker. Everything may be called from any thread."""
 
-    def open(self, will: Callable[[], Said], tell: Callable[[Event], None]) -> None:
-        """Connect, and again whenever that ends; `will` is asked before each try. Events come on a thread of the link's,
+    def open(self, will: Callable[[], Said | None], tell: Callable[[Event], None]) -> None:
+        """Connect, and again whenever that ends; `will` is asked before each try for what the broker is to say if it is
+        lost. Events come on a thread of the link's,
         in their order: what is told has to hand them on at once."""
         ...
 
-    def say(self, message: Said) -> bool:
-        """Send it, if the broker is there; whether it is. Raises InputError for one that is too large for the broker."""
+    def say(self, message: Said) -> int:
+        """Send it, if the broker is there: the number that `Taken` calls it by, which may come before this returns; 0 where
+        the broker is not there. Raises InputError for one that is too large for the broker."""
         ...
 
     def ack(self, heard: Heard) -> None:
