@@ -16,14 +16,14 @@ import trustme
 
 from cloud_bridge import broker
 from cloud_bridge.broker import Broker
-from cloud_bridge.control.link import Down, Event, Heard, Said, Up
+from cloud_bridge.control.link import Down, Event, Heard, Said, Taken, Up
 from cloud_bridge.control.paho import PahoLink, Tls
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 from tests.system.mqtt_parts import WAIT, Stranger, need
 
 WILL = Said(topic="will", payload=b"gone")
-_Kind = TypeVar("_Kind", Up, Down, Heard)
+_Kind = TypeVar("_Kind", Up, Down, Heard, Taken)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,42 @@ def test_what_is_too_large_for_the_broker_is_not_sent(running: Broker) -> None:
         )  # fmt: skip
         assert heard.expiry is not None
         assert 8 <= heard.expiry <= 10
+
+
+def test_it_is_told_what_the_broker_has_taken(running: Broker) -> None:
+    """By the number that it was given when it was said, for more at once than may be under way."""
+    with opened(running.url, "x", thing="taken") as device:
+        device.next(Up)
+        said = [device.link.say(Said(topic="said", payload=b"x")) for _ in range(100)]
+        assert sorted(device.next(Taken).number for _ in said) == said
+
+
+def test_a_window_is_what_the_broker_takes() -> None:
+    """One that takes fewer at once than paho sends would end the connection; one that takes more is made use of."""
+
+    def handshakes(window: int | None, wanted: int) -> int:
+        told = b"" if window is None else b"\x21" + window.to_bytes(2, "big")
+        connections = []
+
+        def grant(connection: socket.socket) -> None:
+            connections.append(connection.recv(1000))
+            connection.sendall(b"\x20" + bytes([3 + len(told)]) + b"\x00\x00" + bytes([len(told)]) + told)
+            if asked := connection.recv(1000):
+                if asked[0] == 0xE0:
+                    return
+                connection.sendall(b"\x90\x04" + asked[2:4] + b"\x00\x01")
+                connection.recv(1000)
+
+        with peer(grant) as url:
+            made = Opened(PahoLink(Address.parse(url), "window", ["x"], window=wanted))
+            made.next(Up)
+            made.link.close()
+        return len(connections)
+
+    assert handshakes(20, 20) == 1
+    assert handshakes(5, 20) == 2
+    assert handshakes(None, 1000) == 2
+    assert handshakes(None, 20) == 1
 
 
 def test_a_farewell_is_said_and_the_will_is_not(running: Broker) -> None:
