@@ -110,11 +110,13 @@ def test_a_version_is_deployed_from_the_repository(fleet: Fleet, capsys: pytest.
 
 def test_a_job_that_fails_says_where_and_why(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1; the device's own words, while it is watched and afterwards."""
-    assert fleet.order("activate", "tiny", "9.9", "--thing", "press-17", "--id", "a1") == 1
+    assert fleet.order("activate", "tiny", "9.9", "--thing", "press-17", "--id", "a1", "--retries", "1") == 1
     told = capsys.readouterr()
     assert "press-17: FAILED at check: " in told.err
     assert "9.9" in told.err
     assert "a1 has failed" in told.out
+    assert fleet.run("jobs", "a1", "--json") == 0
+    assert printed(capsys)["things"]["press-17"]["number"] == 2  # the device has tried twice: the first had failed
     assert fleet.run("jobs", "--json") == 0
     (job,) = [each for each in printed(capsys) if each["job"] == "a1"]
     assert (job["order"], job["phase"], job["counts"]) == ("activate tiny 9.9", "failed", {"FAILED": 1})
