@@ -158,6 +158,9 @@ def test_a_budget_and_a_policy_reach_devices(fleet: Fleet, capsys: pytest.Captur
     assert "press-99  accepted  unknown" in told_of
     assert "a device has it when it is there" in told_of
     assert fleet.run("budget", "tiny", "60ms", "--thing", "press-99", "--detach", broker=True) == 0
+    elsewhere = ["--broker", f"{fleet.broker.url}/nobody/v1", "--timeout", "300ms"]
+    assert main(["fleet", "budget", "tiny", "60ms", "--thing", "press-17", *elsewhere]) == 5
+    assert "no controller has answered within 0.3 s" in capsys.readouterr().err
 
 
 def test_questions_are_answered_or_not_in_time(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +170,7 @@ def test_questions_are_answered_or_not_in_time(fleet: Fleet, capsys: pytest.Capt
     assert fleet.run("status", "press-17", "--json", broker=True) == 0
     told = printed(capsys)
     assert told["thing"] == "press-17"
-    assert told["models"]["tiny"]["version"] == "1.1"
+    assert told["models"]["tiny"]["version"] == fleet.stores["press-17"].active("tiny")
     assert fleet.run("ping", "press-99", "--timeout", "300ms", broker=True) == 5
     assert "press-99 has not answered within 0.3 s" in capsys.readouterr().err
     assert main(["fleet", "ping", "press-17", "--broker", "mqtt://127.0.0.1:9"]) == 5
@@ -266,7 +269,6 @@ def started(*command: str) -> subprocess.Popen[str]:
         (["rollback", "tiny"], "say for whom it is"),
         (["rollback", "tiny", "--thing", "press-55"], "the registry knows no thing 'press-55'"),
         (["rollback", "tiny", "--group", "none"], "no thing is in group 'none'"),
-        (["rollback", "tiny", "--all", "--id", "d1"], "there is a job d1 with another document"),
         (["rollback", "../tiny", "--all"], "this cannot be a job"),
         (["bench", "tiny", "--all", "--detach", "--out", "reports"], "leave out one of the two"),
     ],
@@ -281,6 +283,16 @@ def test_what_cannot_be_ordered_is_refused(
         assert fleet.order(*words) == 2
         assert wrong in capsys.readouterr().err
         assert registry.jobs.list() == before
+
+
+def test_an_id_is_one_job_s(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an order that is given once more devices would do nothing, so it is refused."""
+    assert fleet.run("add", "press-95") == 0
+    order = ["rollback", "tiny", "--thing", "press-95", "--id", "i1", "--detach"]
+    assert fleet.order(*order) == 0
+    assert fleet.order(*order) == 2
+    assert "there is a job i1 with another document" in capsys.readouterr().err
+    assert fleet.run("cancel", "i1") == 0
 
 
 def test_a_fleet_that_is_not_there_is_not_made_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ def test_a_written_rollout_says_it_all(tmp_path: Path) -> None:
     path = str(tmp_path / "rollout.json")
     assert options.written(parsed("--rollout", path)) == spec
     assert options.written(parsed("--all")) is None
-    for words in (["--all"], ["--per-minute", "3"], ["--thing", "a1"], ["--retries", "1"]):
+    for words in (["--all"], ["--per-minute", "3"], ["--thing", "a1"], ["--success", "0"]):
         with pytest.raises(InputError, match=f"leave out {words[0]}"):
             options.written(parsed("--rollout", path, *words))
     with pytest.raises(InputError, match="no rollout can be read"):

@@ -70,7 +70,7 @@ def _jobs(arguments: argparse.Namespace) -> int:
         (each["job"], each["order"], each["phase"], progress.clock(at.created), progress.counted(at.counts, 0))
         for each, at in zip(told, found, strict=True)
     ]  # fmt: skip
-    table(("JOB", "ORDER", "PHASE", "SINCE", "THINGS"), rows)
+    table(("JOB", "ORDER", "PHASE", "ORDERED", "THINGS"), rows)
     return 0
 
 

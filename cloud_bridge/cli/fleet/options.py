@@ -84,7 +84,8 @@ def written(arguments: argparse.Namespace) -> Rollout | None:
     """The rollout in a file, where one is given. Raises InputError."""
     if arguments.rollout is None:
         return None
-    given = [name for name in (*PACES, "thing", "group", "all") if getattr(arguments, name)]
+    said = {name: getattr(arguments, name) for name in (*PACES, "thing", "group", "all")}
+    given = [name for name, value in said.items() if value is not None and value is not False and value != []]
     if given:
         raise InputError(f"--rollout says it all: leave out --{given[0].replace('_', '-')}")
     try:
