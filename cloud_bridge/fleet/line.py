@@ -28,6 +28,9 @@ from edge_runtime.errors import LateError, RefusedError, UnreachableError
 WINDOW = 1000
 """Messages that may be under way each way, if the broker takes so many."""
 
+PATIENCE = 10.0
+"""Seconds in which a broker lets a client in."""
+
 FORBIDDEN = 403
 """As HTTP has it: the broker's access list says no."""
 
@@ -54,7 +57,7 @@ class Line:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._link.close()
 
-    def connect(self, timeout: float) -> None:
+    def connect(self, timeout: float = PATIENCE) -> None:
         """Wait until the broker is there. Raises UnreachableError, and RefusedError where it does not let this client hear
         what it has to."""
         event = self.hear(time.monotonic() + timeout)

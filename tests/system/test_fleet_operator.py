@@ -153,7 +153,7 @@ def test_a_budget_and_a_policy_reach_devices(fleet: Fleet, capsys: pytest.Captur
         assert [(each["thing"], each["stage"], each["state"]) for each in told] == [
             (thing, "reported", "ready") for thing in THINGS
         ]
-    assert fleet.run("budget", "tiny", "50ms", "--thing", "press-99", "--timeout", "1s", broker=True) == 1
+    assert fleet.run("budget", "tiny", "50ms", "--thing", "press-99", "--timeout", "3s", broker=True) == 1
     told_of = capsys.readouterr().out
     assert "press-99  accepted  unknown" in told_of
     assert "a device has it when it is there" in told_of

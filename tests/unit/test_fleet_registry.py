@@ -289,6 +289,11 @@ def test_an_operator_sees_all_jobs_at_once(registry: Registry) -> None:
         "c": {"reason": "slow"}
     }
     assert registry.overview.away("j1") == 1
+    with registry.jobs.hold("j1") as held:
+        assert held is not None
+        soaks = msgspec.structs.replace(queued("a", 2), status="IN_PROGRESS", status_details={"step": "soak"})
+        held.put({"a": (queued("a"), soaks)})
+    assert registry.overview.steps("j1") == {"soak": 1}
     with registry.jobs.hold("j2") as held:
         assert held is not None
         held.become("succeeded", "")

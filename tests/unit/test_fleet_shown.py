@@ -46,8 +46,9 @@ def execution(thing: str, status: State, number: int = 1, **details: str) -> Job
 def test_how_many_stand_how_is_one_line() -> None:
     """In one order, with those that are away, and those that nobody has told."""
     counts = standing(QUEUED=2, SUCCEEDED=8, FAILED=1).counts
-    assert progress.counted(counts, 16, 1) == "8 SUCCEEDED, 1 FAILED, 2 QUEUED (1 away), 5 not told yet"
+    assert progress.counted(counts, 16, 1) == "8 SUCCEEDED, 1 FAILED, 2 QUEUED (1 away), 5 not told"
     assert progress.counted({"SUCCEEDED": 3}, 3) == "3 SUCCEEDED"
+    assert progress.counted({"IN_PROGRESS": 3}, 3, 0, {"soak": 2, "check": 1}) == "3 IN_PROGRESS (2 soak, 1 check)"
     assert progress.counted({}, 0) == "nobody"
     assert progress.ended(counts) == 9
 
@@ -84,7 +85,7 @@ def test_what_keeps_a_rollout_from_going_on_is_told_with_what_to_do() -> None:
         (standing("succeeded", SUCCEEDED=2), "j1 has succeeded: 2 SUCCEEDED"),
         (standing("failed", FAILED=2), "j1 has failed: 2 FAILED"),
         (standing("aborted", "20 % have", FAILED=1, CANCELED=1), "j1 was stopped (20 % have): 1 FAILED, 1 CANCELED"),
-        (standing("paused", "why", SUCCEEDED=1), "j1 is paused (why): 1 SUCCEEDED, 1 not told yet"),
+        (standing("paused", "why", SUCCEEDED=1), "j1 is paused (why): 1 SUCCEEDED, 1 not told"),
     ],
     ids=lambda value: value.phase if isinstance(value, Standing) else "",
 )  # fmt: skip

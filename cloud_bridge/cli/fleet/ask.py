@@ -42,7 +42,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         thing = names.check(arguments.thing, "thing")
         line = Line(arguments.broker, [(RPC_ANSWER, {"thing": thing})], own=own(arguments))
     with line:
-        line.connect(arguments.timeout)
+        line.connect()
         begin = time.monotonic()
         answer = ask(line, thing, arguments.method, arguments.timeout)
         taken = time.monotonic() - begin

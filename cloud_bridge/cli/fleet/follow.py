@@ -24,19 +24,21 @@ PATIENCE = 5.0
 
 
 def follow(registry: Registry, job: str, where: str) -> None:
-    """Show how it goes, on standard error, until it is over. Ctrl-C ends that, and not the job. `where` is the registry."""
+    """Show how it goes, on standard error, until it is over. `where` is the registry."""
     from tqdm import tqdm
 
     total = _total(registry, job)
     with tqdm(total=total, bar_format="{n_fmt}/{total_fmt} |{bar:20}| {elapsed} {desc}", leave=False, disable=None) as bar:
-        try:
-            _until_over(registry, job, where, total, bar)
-        except KeyboardInterrupt:
-            tqdm.write(
-                f"{job} goes on: `cloud-bridge fleet jobs {job}` tells how it stands, `cloud-bridge fleet cancel {job}` "
-                "ends it", file=sys.stderr,
-            )  # fmt: skip
-            raise
+        _until_over(registry, job, where, total, bar)
+
+
+def interrupted(registry: Registry, job: str) -> None:
+    """Say what Ctrl-C has not ended."""
+    if job in registry.jobs.list():
+        print(
+            f"{job} goes on: `cloud-bridge fleet jobs {job}` tells how it stands, "
+            f"`cloud-bridge fleet cancel {job}` ends it", file=sys.stderr,
+        )  # fmt: skip
 
 
 def tell(registry: Registry, job: str, *, as_json: bool, out: Path | None = None, ordered: bool = False) -> int:
@@ -80,7 +82,8 @@ def _until_over(registry: Registry, job: str, where: str, total: int, bar: Any) 
     while True:
         now = time.time()
         standing = registry.overview.job(job, now)
-        bar.set_description_str(progress.counted(standing.counts, total, registry.overview.away(job)), refresh=False)
+        away, steps = registry.overview.away(job), registry.overview.steps(job)
+        bar.set_description_str(progress.counted(standing.counts, total, away, steps), refresh=False)
         bar.update(progress.ended(standing.counts) - bar.n)
         lines, seen = progress.failures(registry.overview.failures(job), seen)
         trouble = progress.trouble(standing, time.monotonic() - begin, PATIENCE, where)

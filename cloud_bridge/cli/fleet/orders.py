@@ -133,10 +133,14 @@ def _give(arguments: argparse.Namespace) -> int:
         document = written(command, arguments.id, *plan.addressed(targets, meant), time.time(), arguments.expires)
         name, data = document.job_id, encode_document(document)
         job = Job(name, data, sign(document, *keys), spec, document.issued_at, document.expires_at)
-        if not order(registry, job):
-            raise InputError(f"job {name} is there already: `cloud-bridge fleet jobs {name}` tells how it stands")
-        if not arguments.detach:
-            follow.follow(registry, name, arguments.registry)
+        try:
+            if not order(registry, job):
+                raise InputError(f"job {name} is there already: `cloud-bridge fleet jobs {name}` tells how it stands")
+            if not arguments.detach:
+                follow.follow(registry, name, arguments.registry)
+        except KeyboardInterrupt:
+            follow.interrupted(registry, name)
+            raise
         return follow.tell(registry, name, as_json=arguments.json, out=arguments.out, ordered=arguments.detach)
 
 

@@ -42,11 +42,16 @@ def ended(counts: Mapping[State, int]) -> int:
     return sum(count for state, count in counts.items() if state in TERMINAL)
 
 
-def counted(counts: Mapping[State, int], total: int, away: int = 0) -> str:
-    """How many stand how: "8 SUCCEEDED, 2 QUEUED (1 away), 5 not told yet"."""
-    words = [f"{counts[state]} {state}" + _away(state, away) for state in ORDER if counts.get(state)]
+def counted(counts: Mapping[State, int], total: int, away: int = 0, steps: Mapping[str, int] = {}) -> str:
+    """How many stand how: "8 SUCCEEDED, 2 IN_PROGRESS (2 soak), 2 QUEUED (1 away), 5 not told". `steps`: of those that
+    are under way, how many are at which."""
+    more = {
+        "QUEUED": f" ({away} away)" * bool(away),
+        "IN_PROGRESS": f" ({', '.join(f'{count} {plain(step)}' for step, count in steps.items())})" * bool(steps),
+    }
+    words = [f"{counts[state]} {state}{more.get(state, '')}" for state in ORDER if counts.get(state)]
     if total > (told := sum(counts.values())):
-        words.append(f"{total - told} not told" + " yet" * (ended(counts) < total))
+        words.append(f"{total - told} not told")
     return ", ".join(words) or "nobody"
 
 
@@ -164,10 +169,6 @@ def since(at: float, now: float) -> str:
 def clock(at: float) -> str:
     """An instant, as the operator's clock has it: "2026-11-29 10:48:12"."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def _away(state: State, away: int) -> str:
-    return f" ({away} away)" if state == "QUEUED" and away else ""
 
 
 def _said(execution: JobExecution) -> str:

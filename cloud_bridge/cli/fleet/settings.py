@@ -74,7 +74,7 @@ def _desire(arguments: argparse.Namespace) -> int:
         line = Line(arguments.broker, [*hears, *((topics.STATUS, each) for each in named)], own=own(arguments))
     wishes = Wishes(wish, things)
     with line:
-        line.connect(arguments.timeout)
+        line.connect()
         _until(line, wishes, arguments.timeout, detach=arguments.detach)
     if len(wishes.at("asked")) == len(things):
         raise UnreachableError(

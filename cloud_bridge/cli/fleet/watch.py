@@ -32,9 +32,6 @@ HEARD: Mapping[Kind, About] = {
 }  # fmt: skip
 """What is listened to, and what it is about."""
 
-PATIENCE = 10.0
-"""Seconds in which the broker is there at first; later it is waited for."""
-
 Event: TypeAlias = dict[str, Any]
 
 
@@ -79,7 +76,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         line = Line(arguments.broker, filters(things, arguments.only), own=own(arguments))
     try:
         with line:
-            line.connect(PATIENCE)
+            line.connect()
             while True:
                 match line.hear(time.monotonic() + 3600.0):
                     case Heard(topic=topic, payload=payload, retained=retained):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
     from sqlalchemy import func, select
+
+MANY = 1000
+"""Executions that are looked at one by one, at most, while somebody watches."""
 
 FAILURES: tuple[State, ...] = ("FAILED", "REJECTED", "TIMED_OUT")
 
@@ -50,6 +54,13 @@ class Overview:
         query = query.where(executions.c.job == job, executions.c.status == "QUEUED", things.c.state != "ready")
         with self._database.reading() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def steps(self, job: str) -> Mapping[str, int]:
+        """Of the things that carry it out, how many are at which step; none of them where they are too many to look at."""
+        query = select(executions).where(executions.c.job == job, executions.c.status == "IN_PROGRESS").limit(MANY + 1)
+        with self._database.reading() as connection:
+            found = [execution(row).status_details.get("step", "") for row in connection.execute(query)]
+        return {} if len(found) > MANY else Counter(step for step in found if step)
 
     def reported(self, shadow: str) -> Mapping[str, Mapping[str, object]]:
         """By thing, what it has reported in its shadow of this name. One that cannot be read is left out."""
