@@ -29,6 +29,7 @@ from tests.endpoint import eventually
 from tests.system.agent_parts import Operator
 from tests.system.artifact_parts import serving
 from tests.system.mqtt_parts import WAIT, need
+from tests.system.test_mqtt_trouble import mosquitto_with
 
 THINGS = ("press-17", "press-18")
 
@@ -175,6 +176,46 @@ def test_questions_are_answered_or_not_in_time(fleet: Fleet, capsys: pytest.Capt
     assert "press-99 has not answered within 0.3 s" in capsys.readouterr().err
     assert main(["fleet", "ping", "press-17", "--broker", "mqtt://127.0.0.1:9"]) == 5
     assert "cannot be reached" in capsys.readouterr().err
+
+
+RIGHTS = """user fleet
+topic readwrite #
+topic readwrite $share/controllers/#
+user operator
+topic write edge/v1/things/+/rpc/+
+topic write edge/v1/things/+/shadow/name/+/update
+topic write edge/v1/things/+/shadow/name/+/get
+topic read edge/v1/things/#
+topic read edge/v1/controller/#
+"""
+
+
+def test_an_operator_needs_of_the_broker_what_the_docs_say(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With these rights questions and wishes arrive; of who has none it is told that it is the broker who says no."""
+    (passwords := tmp_path / "passwords").touch()
+    for user in ("fleet", "operator", "guest"):
+        subprocess.run(
+            ["mosquitto_passwd", "-b", passwords, user, "secret"], check=True, env={"PATH": "/usr/bin:/usr/sbin"}
+        )
+    config = f"allow_anonymous false\npassword_file {passwords}\nacl_file {tmp_path / 'rights'}\n"
+    with mosquitto_with(tmp_path, config=config, rights=RIGHTS) as port:
+        urls = {user: f"mqtt://{user}:secret@127.0.0.1:{port}" for user in ("fleet", "operator", "guest")}
+        store = Store(tmp_path / "store", create=True)
+        with (
+            Service(urls["fleet"], registry=tmp_path / "fleet.db"),
+            Agent(urls["fleet"], store=store, thing="press-1", keys=[fleet.operator.public], telemetry=None),
+            Registry(tmp_path / "fleet.db") as registry,
+        ):
+            eventually(lambda: bool(registry.devices.all(state="ready")), "the device is not there", WAIT)
+            assert main(["fleet", "ping", "press-1", "--broker", urls["operator"]]) == 0
+            desire = ["fleet", "budget", "tiny", "50ms", "--thing", "press-1", "--timeout", "30s", "--broker"]
+            assert main([*desire, urls["operator"]]) == 0
+            capsys.readouterr()
+            for command in (["fleet", "ping", "press-1", "--broker"], desire):
+                assert main([*command, urls["guest"]]) == 5
+                assert "does not let this client" in capsys.readouterr().err
 
 
 def test_a_rollout_is_paused_resumed_and_cancelled(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
