@@ -152,6 +152,19 @@ class Repository:
         targets = self._current(Targets).targets
         return tuple(msgspec.convert(targets[path].custom, Described) for path in sorted(targets))
 
+    def published(self, now: float) -> tuple[Described, ...]:
+        """What devices can fetch. Raises InputError where they would find that it has expired."""
+        timestamp = self._current(Timestamp)
+        snapshot = self._read(Snapshot, timestamp.snapshot_meta.version)
+        targets = self._read(Targets, snapshot.meta["targets.json"].version)
+        for signed in (self._current(Root), targets, snapshot, timestamp):
+            if signed.expires.timestamp() <= now:
+                raise InputError(
+                    f"devices refuse what is in {self.folder}: what {signed.type} signed has expired; "
+                    + ("publish it again" if signed.type in ("snapshot", "timestamp") else f"rotate {signed.type}")
+                )
+        return tuple(msgspec.convert(targets.targets[path].custom, Described) for path in sorted(targets.targets))
+
     def _replace(self, role: str, root: Root, now: float) -> None:
         """Through a root that trusts the old keys and the new one: so devices accept every state on the way, and the old
         key is needed for none of them."""

@@ -147,9 +147,18 @@ def test_what_is_added_is_seen_when_it_is_published(device: Trusted, made: Repos
     made.add(write_bundle(tmp_path / "two", "2.0"), time.time())
     with pytest.raises(NotInstalledError):
         device.find("double", "2.0")
+    assert [bundle.version for bundle in made.published(time.time())] == ["1.0"]
     made.publish(time.time())
     device.refresh()
     assert device.find("double", "2.0").path == "double/double-2.0.bundle"
+    assert made.published(time.time()) == made.bundles()
+
+
+@pytest.mark.parametrize(("days", "role", "remedy"), [(8, "timestamp", "publish it again"), (366, "root", "rotate root")])
+def test_an_operator_sees_what_devices_would_refuse(made: Repository, days: int, role: str, remedy: str) -> None:
+    """What has expired is not ordered, and it is told what to do."""
+    with pytest.raises(InputError, match=f"what {role} signed has expired; {remedy}"):
+        made.published(time.time() + days * 86400.0)
 
 
 def test_a_version_is_what_it_was_first(made: Repository, tmp_path: Path) -> None:

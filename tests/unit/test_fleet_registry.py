@@ -267,3 +267,53 @@ def test_postgresql_has_words_for_all_tables() -> None:
         assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:
             assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_an_operator_sees_all_jobs_at_once(registry: Registry) -> None:
+    """How many things stand how, who has failed, and who is away; whether anybody has the job in hand."""
+    registry.jobs.create(JOB)
+    registry.jobs.create(msgspec.structs.replace(JOB, job="j2", created=900.0))
+    registry.devices.add(["a", "b"])
+    registry.devices.heard([("a", Status(state="ready", session="s", bd_seq=1))], 1.0)
+    with registry.jobs.hold("j1") as held:
+        assert held is not None
+        failed = msgspec.structs.replace(queued("c"), status="FAILED", status_details={"reason": "slow"})
+        held.put({"a": (None, queued("a")), "b": (None, queued("b")), "c": (None, failed)})
+    assert [each.job for each in registry.overview.jobs(0.0)] == ["j2", "j1"]
+    assert not registry.overview.job("j1", 5.0).taken
+    registry.jobs.claim("one", 0.0, 10.0)
+    found = registry.overview.job("j1", 5.0)
+    assert (found.taken, dict(found.counts), found.document) == (True, {"QUEUED": 2, "FAILED": 1}, b"document")
+    assert not registry.overview.job("j1", 11.0).taken
+    assert {thing: each.status_details for thing, each in registry.overview.failures("j1").items()} == {
+        "c": {"reason": "slow"}
+    }
+    assert registry.overview.away("j1") == 1
+    with registry.jobs.hold("j1") as held:
+        assert held is not None
+        soaks = msgspec.structs.replace(queued("a", 2), status="IN_PROGRESS", status_details={"step": "soak"})
+        held.put({"a": (queued("a"), soaks)})
+    assert registry.overview.steps("j1") == {"soak": 1}
+    with registry.jobs.hold("j2") as held:
+        assert held is not None
+        held.become("succeeded", "")
+    assert [each.job for each in registry.overview.jobs(0.0, active=True)] == ["j1"]
+    with pytest.raises(InputError, match="no job 'j3'"):
+        registry.overview.job("j3", 0.0)
+
+
+def test_what_things_have_reported_is_read_at_once(registry: Registry, path: Path) -> None:
+    """But for what is damaged."""
+    for thing in ("a", "b"):
+        registry.devices.put(thing, "models", Shadow({"x": 1}, {"active": {"net": "1.0"}}, 1))
+    change(path, "UPDATE shadows SET document = x'00' WHERE thing = 'b'")
+    assert registry.overview.reported("models") == {"a": {"active": {"net": "1.0"}}}
+    assert registry.overview.reported("config") == {}
+
+
+def test_things_leave_groups(registry: Registry) -> None:
+    """Those that are named, and no others."""
+    registry.devices.add(["a", "b"], ["one", "two"])
+    assert registry.devices.leave(["a", "c"], ["one", "three"]) == 1
+    assert registry.devices.members("one") == ("b",)
+    assert registry.devices.members("two") == ("a", "b")

@@ -1,8 +1,8 @@
-"""`cloud-bridge fleet`: for operators. Each act has a module; what they share is in `shared`."""
+"""`cloud-bridge fleet`: for operators. Each group of acts has a module; what they share is in `shared` and `options`."""
 
 from __future__ import annotations
 
-from cloud_bridge.cli.fleet import control
+from cloud_bridge.cli.fleet import ask, control, devices, jobs, key, orders, settings, watch
 from edge_runtime.cli.shell import Commands, subcommand
 
 
@@ -10,8 +10,12 @@ def add(commands: Commands) -> None:
     """Add the subcommand, and its own."""
     fleet = subcommand(
         commands, "fleet", "command devices by the thousand, and see what becomes of it",
-        "cloud-bridge fleet control --broker mqtts://broker.example --registry fleet.db      the service",
+        "cloud-bridge fleet key operator                                                     who commands\n"
+        "  cloud-bridge fleet control --broker mqtts://broker.example --registry fleet.db      the service\n"
+        "  cloud-bridge fleet deploy text-reader 1.3 --group canary --key operator --repository repository/\n"
+        "  cloud-bridge fleet budget text-reader 50ms --all --broker mqtts://broker.example\n"
+        "  cloud-bridge fleet watch --broker mqtts://broker.example",
     )  # fmt: skip
     acts = fleet.add_subparsers(metavar="ACT", required=True)
-    for part in (control,):
+    for part in (key, control, devices, orders, jobs, settings, ask, watch):
         part.add(acts)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_runtime.errors import InputError
+
 if TYPE_CHECKING:
     from cloud_bridge.control.paho import Tls
     from cloud_bridge.fleet.registry import Registry
@@ -36,8 +38,18 @@ def own(arguments: argparse.Namespace) -> Tls | None:
     return None if arguments.cert is None else Tls(str(arguments.cert[0]), str(arguments.cert[1]))
 
 
-def open_registry(arguments: argparse.Namespace) -> Registry:
-    """The registry that was named; made where there is none."""
+def open_registry(arguments: argparse.Namespace, *, create: bool = False) -> Registry:
+    """The registry that was named. Raises InputError where there is none, unless one is to be made."""
     from cloud_bridge.fleet.registry import Registry
 
-    return Registry(arguments.registry)
+    where = arguments.registry
+    if not create and "://" not in where and not Path(where).exists():
+        raise InputError(
+            f"there is no registry {where}: name the one that `cloud-bridge fleet control --registry` keeps the fleet in"
+        )
+    return Registry(where)
+
+
+def plain(text: str) -> str:
+    """What a device says, for a terminal: on one line, and nothing in it that would command the terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)

@@ -9,6 +9,7 @@ from typing import Self
 from cloud_bridge.fleet.registry.database import Database
 from cloud_bridge.fleet.registry.devices import Device, Devices
 from cloud_bridge.fleet.registry.jobs import Job, Jobs
+from cloud_bridge.fleet.registry.overview import Overview
 
 __all__ = ["Device", "Devices", "Job", "Jobs", "Registry"]
 
@@ -19,6 +20,7 @@ class Registry:
     def __init__(self, where: str | Path) -> None:
         self._database = Database(where)
         self.devices, self.jobs = Devices(self._database), Jobs(self._database)
+        self.overview = Overview(self._database)
 
     def close(self) -> None:
         """Let go of it."""

@@ -54,6 +54,15 @@ class Devices:
         with self._database.writing() as connection:
             return connection.execute(delete(things).where(things.c.thing == thing)).rowcount == 1
 
+    def leave(self, names: Iterable[str], groups: Iterable[str]) -> int:
+        """Take things out of groups; how many memberships that ended. Who names one at his next birth is in it again."""
+        wanted, ended = sorted(set(groups)), 0
+        with self._database.writing() as connection:
+            for some in chunks(sorted(set(names))):
+                gone = delete(members).where(members.c.thing.in_(some), members.c.group.in_(wanted))
+                ended += connection.execute(gone).rowcount
+        return ended
+
     def heard(self, statuses: Sequence[tuple[str, Status]], now: float) -> None:
         """What things, or the broker for them, said of how they are; in whatever order, however often."""
         said: dict[str, list[Status]] = {}

@@ -23,6 +23,7 @@ from cloud_bridge.fleet.registry.database import Database, chunks
 from cloud_bridge.fleet.registry.held import Held, execution, read_lines
 from cloud_bridge.fleet.registry.tables import UNTOLD, executions, jobs, results
 from cloud_bridge.fleet.spec import Rollout, check, read, write
+from cloud_bridge.fleet.standing import ACTIVE
 from cloud_bridge.protocol.fleet import names
 from cloud_bridge.protocol.fleet.envelope import LARGEST
 from cloud_bridge.protocol.fleet.jobs import JobExecution
@@ -33,7 +34,6 @@ with required("a fleet's registry"):
 
 _log = logging.getLogger(__name__)
 
-ACTIVE = ("running", "paused", "aborting")
 PENDING = ("QUEUED", "IN_PROGRESS")
 
 
