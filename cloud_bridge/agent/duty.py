@@ -46,6 +46,7 @@ from cloud_bridge.protocol.fleet.jobs import State
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.wire import LIMIT
 from edge_runtime.errors import CancelledError, EdgeError
+from edge_runtime.reading import decoder
 
 Read: TypeAlias = Callable[[bytes], Order]
 """A document's order: signed by whom it must be, meant for this device, and understood. Raises an EdgeError."""
@@ -137,7 +138,7 @@ class Duty:
         sent = []
         for letter in self._journal.outbox(limit):
             if letter.subject.startswith("job/"):
-                report = msgspec.json.decode(letter.body, type=Report)
+                report = decoder(Report).decode(letter.body)
                 job = self._journal.find(report.job)
                 sent.append(Sent(letter, report, 1 if job is None else job.version))
         return tuple(sent)
