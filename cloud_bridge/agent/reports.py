@@ -49,6 +49,12 @@ class Reports:
         """The connection is there: whatever was under way may be lost."""
         self._flights.clear()
 
+    def again(self, when: float) -> None:
+        """Who is to answer may never have heard what is under way: it goes out again then, at the latest."""
+        self._flights = {
+            job: msgspec.structs.replace(flight, until=min(flight.until, when)) for job, flight in self._flights.items()
+        }
+
     def due(self, now: Instant) -> list[Said]:
         """What is to be said by now."""
         going: list[Said] = []

@@ -208,6 +208,7 @@ class Talk:
         if retained or last == before or last is None or last.state != "ready":
             return []
         self._shadows.again(now, RETURN * self._draw())
+        self._reports.again(now.mono + RETURN * self._draw())
         return self._ask_within(RETURN, now)
 
     def _answer(self, method: str, message: Heard, now: Instant) -> Said:

@@ -17,7 +17,7 @@ from cloud_bridge.agent.commands import Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.shadows import Shadows
-from cloud_bridge.agent.talk import Talk
+from cloud_bridge.agent.talk import RETURN, Talk
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import Done, Order
 from cloud_bridge.control.link import LONGEST, Heard, Said, Up, pause
@@ -163,6 +163,19 @@ def test_a_report_waits_for_its_answer_and_is_said_again() -> None:
     assert kinds(device.hear(topics.JOB_UPDATE_ACCEPTED, answer, job="a")) == [topics.START_NEXT]
     assert device.journal.outbox() == ()
     assert device.hands.did == ["m"]
+
+
+def test_a_report_is_said_again_when_a_controller_returns() -> None:
+    """The one before may have died with it: nobody waits for the time after which any report is said again."""
+    device = Device()
+    device.up()
+    device.hear(topics.NOTIFY_NEXT, job("a"))
+    device.work()
+    assert topics.JOB_UPDATE in kinds(device.talk.due(device.now))
+    device.hear(topics.CONTROLLER_STATUS, Status(state="ready", session="c", bd_seq=1))
+    device.mono = device.talk.next(device.now)
+    assert device.mono <= RETURN
+    assert topics.JOB_UPDATE in kinds(device.talk.due(device.now))
 
 
 def test_a_report_with_an_old_version_is_said_with_the_right_one() -> None:
