@@ -114,6 +114,8 @@ class Duty:
         job = None if self._stopped else self._journal.next()
         if job is None:
             return False
+        if job.state == "QUEUED" and now >= job.expires:  # its document holds no more, and is not asked
+            return self._late(job, now)
         order = self._at
         if order is None or order.id != job.id:
             read = self._order(self._journal.document(job.id))
@@ -209,6 +211,12 @@ class Duty:
             return Undone(reason, self._hands.back(work))
         except EdgeError as error:
             return Undone(f"{reason}; and what was before could not be brought back: {error}")
+
+    def _late(self, job: Job, now: float) -> bool:
+        match decide(job, (), None, self._told.get((job.id, job.execution)), now):
+            case Finish(ended, tell):
+                self._finish(ended, tell)
+        return True
 
     def _unreadable(self, job: Job, why: str) -> bool:
         """A job that was taken and cannot be read any more: whatever was on trial has gone back at the start."""

@@ -353,6 +353,29 @@ def test_a_disk_that_is_full_now_and_then() -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_expires_before_its_turn(restarted: bool) -> None:
+    """It is REJECTED, as whoever ordered it knows that state, though its document cannot be verified any more."""
+    journal, world, clock = Journal(":memory:"), World(Fuse()), [NOW]
+
+    def verified(document: bytes) -> Order:
+        if clock[0] >= NOW + 60.0:
+            raise InputError("it is not valid any more")
+        return read(document)
+
+    duty = Duty(journal, verified, world)
+    assert duty.receive("j", b"j 1.1", NOW) is None
+    clock[0] = NOW + 60.0
+    if restarted:
+        duty = Duty(journal, verified, world)
+    while duty.act(clock[0]):
+        pass
+    [sent] = duty.letters()
+    assert (sent.report.state, sent.report.details["reason"]) == ("REJECTED", "it expired before its turn came")
+    assert world.active == Active("0")
+    journal.close()
+
+
 class Waiting(World):
     """Soaks until it is told to stop."""
 
