@@ -4,7 +4,8 @@ and a look at the store; time is an argument.
     config    latency budgets and the routing policy: kept in the journal, handed to whoever applies them
     models    which version of each model answers: `wanted` says what is to be activated, `tried` what came of it
 
-Whatever is said of a shadow leads to one thing: the whole of it is asked for, and what differs is reported.
+Whatever is said of a shadow leads to one thing: the whole of it is asked for, and what differs is reported. A report names
+the version that it follows, so that one that comes once more, late, changes nothing back.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from edge_runtime.errors import InputError, ProtocolError
 from edge_runtime.routing.policy import Policy
 
 NEVER = float("inf")
+CONFLICT = 1.0
+"""Seconds until a shadow is asked for anew that somebody else has changed meanwhile."""
 DESIRED, ENDED = "shadow/config", "shadow/ended"
 """What the journal remembers: the config that is desired; wishes for versions that a job has ended since."""
 
@@ -217,14 +220,14 @@ class Shadows:
             mirror.reported = shadow.merge(mirror.reported or {}, mirror.sending)
             self._changed = True
             return self.due(now)
-        if told.state.desired is not UNSET and told.version > mirror.version:
-            return self._ask(name, now)
-        return []
+        return self._ask(name, now) if told.version > mirror.version else []
 
     def _not_updated(self, mirror: Mirror, told: shadow.Rejected, now: Instant) -> None:
         if told.client_token and told.client_token == mirror.token:
-            _log.warning("the controller does not take what is reported of a shadow: %s", told.message)
-            mirror.token, mirror.told, mirror.ask = "", now.mono + RETRY, now.mono + RETRY
+            mirror.token, mirror.reported, mirror.told = "", None, NEVER
+            mirror.ask = now.mono + (CONFLICT if told.code == 409 else RETRY)
+            if told.code != 409:
+                _log.warning("the controller does not take what is reported of a shadow: %s", told.message)
 
     def _ask(self, name: str, now: Instant) -> list[Said]:
         self._mirrors[name].ask = now.mono + RETRY  # unless an answer comes before
@@ -240,7 +243,10 @@ class Shadows:
         if not changed and desired is UNSET:
             return []
         mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
-        update = shadow.Update(state=shadow.Change(desired=desired, reported=changed), client_token=mirror.token)
+        update = shadow.Update(
+            state=shadow.Change(desired=desired, reported=changed), version=mirror.version or None,
+            client_token=mirror.token,
+        )  # fmt: skip
         try:
             return [self._said(topics.SHADOW_UPDATE, encode(update), name)]
         except InputError as error:  # of what the controller says that this device has reported: far too much

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from cloud_bridge.agent.commands import Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.shadows import Shadows
+from cloud_bridge.agent.shadows import CONFLICT, Shadows
 from cloud_bridge.agent.talk import RETURN, Talk
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import Done, Order
@@ -293,6 +293,45 @@ def test_a_desired_config_is_taken_kept_and_reported() -> None:
     assert Device(device.journal).applied == [held]
 
 
+def test_a_report_that_comes_late_changes_nothing_back() -> None:
+    """Nor a wish that is made after it: it names the version that it follows. Where another holds, all is asked anew."""
+    device = Device(active={"tiny": "1.0"})
+    device.up()
+    held = Shadow({}, {}, 3)
+
+    def tell() -> shadow.Update:
+        told = shadow.describe(held, shadow.Get(), BEGIN)
+        return decode(of(device.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models"), topics.SHADOW_UPDATE).payload,
+                      shadow.Update)  # fmt: skip
+
+    first = tell()
+    after = shadow.apply(held, first, BEGIN)
+    assert isinstance(after, Shadow)
+    device.hear(topics.SHADOW_UPDATE_ACCEPTED, shadow.confirm(after, first, BEGIN), shadow="models")
+    device.active["tiny"] = "2.0"
+    device.shadows.acted()
+    second = decode(of(device.talk.due(device.now), topics.SHADOW_UPDATE).payload, shadow.Update)
+    assert isinstance(shadow.apply(after, first, BEGIN), shadow.Rejected)
+    wished = shadow.apply(after, shadow.Update(state=shadow.Change(desired={"active": {"tiny": "1.0"}})), BEGIN)
+    assert isinstance(wished, Shadow)
+    conflict = shadow.apply(wished, second, BEGIN)
+    assert isinstance(conflict, shadow.Rejected)
+    assert device.hear(topics.SHADOW_UPDATE_REJECTED, conflict, shadow="models") == []
+    device.mono = device.talk.next(device.now)
+    assert device.mono <= CONFLICT
+    assert kinds(device.talk.due(device.now)) == [topics.SHADOW_GET]
+    held = wished
+    assert tell().state.reported == {"active": {"tiny": "2.0"}}
+
+
+def test_a_change_that_is_not_its_own_is_looked_at() -> None:
+    """Also where it is said to be of what is reported: the first report of all follows no version, and may come twice."""
+    device = Device()
+    device.up()
+    other = shadow.Updated(state=shadow.Change(reported={"active": {}}), version=5, timestamp=BEGIN, client_token="old")
+    assert kinds(device.hear(topics.SHADOW_UPDATE_ACCEPTED, other, shadow="models")) == [topics.SHADOW_GET]
+
+
 def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     """One that failed is told and left; a job that gave another version ends the wish, also past a restart."""
     device = Device(active={"tiny": "1.0"})
@@ -452,7 +491,9 @@ class Fleet(RuleBasedStateMachine):
 
     def change(self, name: str, update: shadow.Update) -> None:
         found = shadow.apply(self.shadows[name], update, BEGIN)
-        assert isinstance(found, Shadow)
+        if isinstance(found, shadow.Rejected):
+            self.reply(topics.SHADOW_UPDATE_REJECTED, found, shadow=name)
+            return
         self.shadows[name] = found
         self.reply(topics.SHADOW_UPDATE_ACCEPTED, shadow.confirm(found, update, BEGIN), shadow=name)
         if (delta := shadow.delta(found, BEGIN)) is not None:
