@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from threading import Event
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from cloud_bridge.agent.commands import Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
+from cloud_bridge.agent.reports import OVERTAKEN
 from cloud_bridge.agent.shadows import CONFLICT, Shadows
 from cloud_bridge.agent.talk import RETURN, Talk
 from cloud_bridge.agent.when import RETRY, Instant
@@ -152,8 +154,16 @@ def test_a_report_waits_for_its_answer_and_is_said_again() -> None:
     assert kinds(said) == [topics.RESULT, topics.JOB_UPDATE]
     update = decode(said[1].payload, jobs.Update)
     assert (update.status, update.expected_version, said[0].payload) == ("SUCCEEDED", 1, b"report")
-    assert update.status_details == {"step": "rollback", "older-lines": "3", "active": "1.0"}
+    digest = hashlib.sha256(b"report").hexdigest()
+    assert update.status_details == {"step": "rollback", "result": digest, "older-lines": "3", "active": "1.0"}
     assert device.talk.due(device.now) == []
+    alone = jobs.Rejected(
+        code="InvalidStateTransition", message="its file has not come", timestamp=BEGIN, client_token=update.client_token,
+        execution_state=jobs.ExecutionState(status="QUEUED", version_number=1),
+    )  # fmt: skip
+    assert device.hear(topics.JOB_UPDATE_REJECTED, alone, job="a") == []
+    device.mono += OVERTAKEN
+    assert device.talk.due(device.now) == said
     device.mono += RETRY * 1.6
     assert [each for each in device.talk.due(device.now) if each.topic in {said[0].topic, said[1].topic}] == said
     answer = jobs.Updated(
