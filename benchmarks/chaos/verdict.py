@@ -49,8 +49,13 @@ class Violation(msgspec.Struct, frozen=True):
         return f"{self.rule}: {self.where}: {self.told}"
 
 
-TERMINAL_RULE, STATE_RULE, ONCE, WHOLE = "a job is not terminal", "a state is wrong", "an effect is not once", "half-active"
-RULES = (TERMINAL_RULE, STATE_RULE, ONCE, WHOLE)
+OPEN_END, STATE, ONCE, HALF = (
+    "a job is not terminal",
+    "a state is wrong",
+    "an effect is not once",
+    "a version is half-active",
+)
+RULES = (OPEN_END, STATE, ONCE, HALF)
 
 
 def judge(plan: Plan, digests: Mapping[str, str], evidence: Evidence) -> list[Violation]:
@@ -81,16 +86,14 @@ def raced(plan: Plan, evidence: Evidence) -> Counter[str]:
 def _ended(what: Ordered, rolled: Rolled) -> Iterator[Violation]:
     """The rollout is over, and its log says the same as its executions."""
     if rolled.phase not in OVER:
-        yield Violation(TERMINAL_RULE, what.job, f"its rollout is {rolled.phase}: {rolled.why}")
+        yield Violation(OPEN_END, what.job, f"its rollout is {rolled.phase}: {rolled.why}")
     elif rolled.replayed != rolled.phase:
-        yield Violation(STATE_RULE, what.job, f"it is {rolled.phase}, and its log comes to {rolled.replayed}")
+        yield Violation(STATE, what.job, f"it is {rolled.phase}, and its log comes to {rolled.replayed}")
     for thing, execution in rolled.executions.items():
         if execution.status not in TERMINAL:
-            yield Violation(TERMINAL_RULE, f"{what.job} on {thing}", f"it is {execution.status}")
+            yield Violation(OPEN_END, f"{what.job} on {thing}", f"it is {execution.status}")
         elif rolled.ended.get(thing) != execution.status:
-            yield Violation(
-                STATE_RULE, f"{what.job} on {thing}", f"{execution.status}, in the log {rolled.ended.get(thing)}"
-            )
+            yield Violation(STATE, f"{what.job} on {thing}", f"{execution.status}, in the log {rolled.ended.get(thing)}")
 
 
 class Execution(msgspec.Struct, frozen=True):
@@ -107,11 +110,11 @@ class Execution(msgspec.Struct, frozen=True):
         """All that is wrong with it."""
         execution, job = self.rolled.executions.get(self.thing), self.device.jobs.get(self.what.job)
         if job is not None and job.state in OPEN:
-            yield self._wrong(TERMINAL_RULE, f"the device has it as {job.state}, at {job.step}")
+            yield self._wrong(OPEN_END, f"the device has it as {job.state}, at {job.step}")
             return
         if execution is None:
             if job is not None or self._mine():
-                yield self._wrong(STATE_RULE, "the device was never told, and has it")
+                yield self._wrong(STATE, "the device was never told, and has it")
             return
         if execution.status in TERMINAL:
             yield from self._stated(execution, job)
@@ -122,24 +125,24 @@ class Execution(msgspec.Struct, frozen=True):
         status, kind = execution.status, self.what.kind
         if status in ("SUCCEEDED", "FAILED"):
             if job is None or (job.state, job.execution) != (status, execution.execution_number):
-                yield self._wrong(STATE_RULE, f"{status} {execution.execution_number}, on the device {_shown(job)}")
+                yield self._wrong(STATE, f"{status} {execution.execution_number}, on the device {_shown(job)}")
         elif status not in MAY[self.what.course]:
-            yield self._wrong(STATE_RULE, f"{status}, which nobody has asked for: {execution.status_details}")
+            yield self._wrong(STATE, f"{status}, which nobody has asked for: {execution.status_details}")
         elif status == "REJECTED" and job is not None and job.state != "REJECTED":
-            yield self._wrong(STATE_RULE, f"REJECTED, on the device {_shown(job)}")
+            yield self._wrong(STATE, f"REJECTED, on the device {_shown(job)}")
         if job is not None and job.state == "SUCCEEDED":
             yield from self._succeeded(execution, job)
         if job is not None and job.state == "FAILED" and not self._excused(job):
-            yield self._wrong(STATE_RULE, f"it has failed for no reason that a {kind} job has: {_shown(job)}")
+            yield self._wrong(STATE, f"it has failed for no reason that a {kind} job has: {_shown(job)}")
 
     def _succeeded(self, execution: JobExecution, job: Job) -> Iterator[Violation]:
         if self.what.kind in ("wrong", "slow", "ill", "missing"):
-            yield self._wrong(STATE_RULE, f"a {self.what.kind} version has SUCCEEDED")
+            yield self._wrong(STATE, f"a {self.what.kind} version has SUCCEEDED")
         if self.what.kind in DEPLOYED and job.details.get("digest") != self.digest:
-            yield self._wrong(STATE_RULE, f"it is to run {self.digest}, and runs {job.details.get('digest')}")
+            yield self._wrong(STATE, f"it is to run {self.digest}, and runs {job.details.get('digest')}")
         result = self.rolled.results.get(self.thing)
         if self.what.kind == "collect" and execution.status == "SUCCEEDED" and result != decisions(self.thing):
-            yield self._wrong(STATE_RULE, f"its log did not come back as it is: {result!r:.200}")
+            yield self._wrong(STATE, f"its log did not come back as it is: {result!r:.200}")
 
     def _excused(self, job: Job) -> bool:
         reason = job.details.get("reason", "")
@@ -170,12 +173,13 @@ class Execution(msgspec.Struct, frozen=True):
             yield self._wrong(ONCE, f"it has not succeeded, and is there: {_shown(job)}: {_listed(mine)}")
         if kept and moving and did["move"] != 1:
             yield self._wrong(ONCE, f"it moved {did['move']} times: {_listed(mine)}")
-        if kept and not moving and self.what.kind != "collect" and did["commit"] != min(1, did["trial"]):
-            yield self._wrong(ONCE, f"it was kept {did['commit']} times: {_listed(mine)}")
-        if kept and self.what.kind in DEPLOYED and did["commit"] != 1:
+        once = (
+            1 if self.what.kind in DEPLOYED else min(1, did["trial"])
+        )  # what was active may be activated: nothing changes
+        if kept and did["commit"] != once:
             yield self._wrong(ONCE, f"it was kept {did['commit']} times: {_listed(mine)}")
         if self.what.kind in ("wrong", "slow", "missing") and did["trial"]:
-            yield self._wrong(WHOLE, f"a {self.what.kind} version was active: {_listed(mine)}")
+            yield self._wrong(HALF, f"a {self.what.kind} version was active: {_listed(mine)}")
 
     def _mine(self) -> list[Effect]:
         return [effect for effect in self.told.effects if effect.job == self.what.job]
@@ -188,13 +192,13 @@ def _stands(thing: str, device: Device, told: Told, plan: Plan) -> Iterator[Viol
     """A whole version is active, and no other than the last effect left."""
     state = device.state
     if state.trial:
-        yield Violation(WHOLE, thing, f"{state.active} is on trial, and nothing runs")
+        yield Violation(HALF, thing, f"{state.active} is on trial, and nothing runs")
     if device.damaged:
-        yield Violation(WHOLE, thing, f"not whole: {'; '.join(device.damaged)}")
+        yield Violation(HALF, thing, f"not whole: {'; '.join(device.damaged)}")
     if state.active not in device.versions:
-        yield Violation(WHOLE, thing, f"{state.active} is active, and {device.versions} are installed")
+        yield Violation(HALF, thing, f"{state.active} is active, and {device.versions} are installed")
     if state.active not in (*FIRST, *plan.versions("good")):
-        yield Violation(WHOLE, thing, f"{state.active} is active, which is no good version")
+        yield Violation(HALF, thing, f"{state.active} is active, which is no good version")
     if told.odd:
         yield Violation(ONCE, thing, "; ".join(told.odd))
     if told.effects and told.effects[-1].after != state:
@@ -204,7 +208,7 @@ def _stands(thing: str, device: Device, told: Told, plan: Plan) -> Iterator[Viol
     if did["trial"] != did["commit"] + did["back"] or did["move"] or did["odd"]:
         yield Violation(ONCE, f"the shadow on {thing}", _listed(mine))
     if device.unsent:
-        yield Violation(TERMINAL_RULE, thing, f"{device.unsent} reports were never accepted")
+        yield Violation(OPEN_END, thing, f"{device.unsent} reports were never accepted")
 
 
 def _shown(job: Job | None) -> str:
