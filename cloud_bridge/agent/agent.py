@@ -101,7 +101,7 @@ class Agent:
         orders = Orders(self.thing, self.groups, known, threshold, time.time, lambda: self.config.budgets)
         self._journal = _journal(folder)
         try:
-            self._duty = Duty(self._journal, orders.read, self._hands)
+            self._duty = Duty(self._journal, orders.read, self._hands, self._succeeds)
             self._shadows = Shadows(
                 tree, thing, self._journal, self._active, self._apply, Policy() if runtime is None else runtime.policy
             )
@@ -208,12 +208,8 @@ class Agent:
 
     def _act(self) -> bool:
         """One act of a job, or one wish of the shadow; False when there is nothing to do."""
-        job = self._journal.next()
         if self._duty.act(time.time()):
-            if job is not None and (ended := self._journal.find(job.id)) is not None and ended.state == "SUCCEEDED":
-                self._shadows.acted(moved_by(self._journal.document(job.id)))
-            else:
-                self._shadows.acted()
+            self._shadows.acted()
             return True
         if self._stopping.is_set() or (wish := self._shadows.wanted()) is None:
             return False
@@ -222,6 +218,10 @@ class Agent:
         if not self._stopping.is_set():
             self._shadows.tried(model, version, trouble)
         return True
+
+    def _succeeds(self, job: str) -> None:
+        """What was desired before is noted to be over while the job is not: a crash in between leaves no old wish."""
+        self._shadows.acted(moved_by(self._journal.document(job)))
 
     def _activate(self, work: Activate) -> str:
         """What a shadow desires goes through the same steps as a job, and back like it: why it could not be."""

@@ -81,8 +81,11 @@ class Sent(msgspec.Struct, frozen=True):
 class Duty:
     """A device's jobs. Making one brings back what was before every version on trial: `troubles` says where that failed."""
 
-    def __init__(self, journal: Journal, read: Read, hands: Hands) -> None:
-        self._journal, self._read, self._hands = journal, read, hands
+    def __init__(
+        self, journal: Journal, read: Read, hands: Hands, succeeds: Callable[[str], None] = lambda job: None
+    ) -> None:  # fmt: skip
+        """`succeeds` is told of a job that has done all, before that is journaled: after a crash in between once more."""
+        self._journal, self._read, self._hands, self._succeeds = journal, read, hands, succeeds
         self.troubles = hands.settle()
         self._lock = Lock()
         self._told: dict[tuple[str, int], State] = {}
@@ -225,6 +228,8 @@ class Duty:
         return True
 
     def _finish(self, job: Job, tell: bool) -> None:
+        if job.state == "SUCCEEDED":
+            self._succeeds(job.id)
         self._journal.keep(job, tell=tell)
         with self._lock:
             self._told = {of: state for of, state in self._told.items() if of[0] != job.id}

@@ -32,8 +32,8 @@ from edge_runtime.routing.policy import Policy
 NEVER = float("inf")
 CONFLICT = 1.0
 """Seconds until a shadow is asked for anew that somebody else has changed meanwhile."""
-DESIRED, ENDED = "shadow/config", "shadow/ended"
-"""What the journal remembers: the config that is desired; wishes for versions that a job has ended since."""
+DESIRED, WISHED, ENDED = "shadow/config", "shadow/wished", "shadow/ended"
+"""What the journal remembers: the config that is desired; versions that are; those of them that a job has ended since."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class Shadows:
         self._tried: dict[str, tuple[str, str]] = {}
         self._wished: dict[str, str] = {}
         self._refused: dict[str, str] = {}
+        self._known: dict[str, str] = msgspec.json.decode(journal.get(WISHED, "{}"))
         self._ended: dict[str, str] = msgspec.json.decode(journal.get(ENDED, "{}"))
         self._changed = True
         self._desired: Section = msgspec.json.decode(journal.get(DESIRED, "{}"))
@@ -146,12 +147,12 @@ class Shadows:
             self._changed = True
 
     def acted(self, model: str | None = None) -> None:
-        """A job has changed something. Where it gave a model another version, that ends what was desired of it before; what
-        could not be activated may be possible now."""
+        """A job has changed something. Where it gave a model another version, that ends what was desired of it before, also
+        by what this device knew before it started; what could not be activated may be possible now."""
         with self._lock:
             self._changed = True
             self._tried = {each: found for each, found in self._tried.items() if not found[1]}
-            wish = None if model is None else self._wishes().get(model)
+            wish = None if model is None else self._known.get(model)
             if model is not None and wish is not None and self.active().get(model) != wish:
                 self._ended[model] = wish
                 self._keep(ENDED, self._ended)
@@ -169,6 +170,9 @@ class Shadows:
                 self._wished |= shadow.read({"active": {model: version}}, Models).active
             except ProtocolError as error:
                 self._refused[model] = str(error)
+        if self._wished != self._known:
+            self._known = self._wished
+            self._keep(WISHED, self._known)
         ended = {model: version for model, version in self._ended.items() if self._wished.get(model) == version}
         if ended != self._ended:
             self._ended = ended

@@ -376,6 +376,35 @@ def test_a_job_that_expires_before_its_turn(restarted: bool) -> None:
     journal.close()
 
 
+def test_what_follows_from_a_success_is_done_before_it_is_journaled() -> None:
+    """After a crash in between it is done once more, and the job still succeeds once."""
+    fuse = Fuse()
+    journal, world = Fragile(fuse), World(fuse)
+    told: list[State] = []
+
+    def succeeds(id: str) -> None:
+        job = journal.find(id)
+        assert job is not None
+        told.append(job.state)
+        if len(told) == 1:
+            raise Crash
+
+    duty = Duty(journal, read, world, succeeds)
+    assert duty.receive("j", b"j 1.1", NOW) is None
+
+    def work() -> None:
+        while duty.act(NOW):
+            pass
+
+    pytest.raises(Crash, work)
+    again = Duty(journal, read, world, succeeds)
+    while again.act(NOW):
+        pass
+    [sent] = again.letters()
+    assert (sent.report.state, told, world.changes["commit", "1.1"]) == ("SUCCEEDED", ["IN_PROGRESS"] * 2, 1)
+    journal.close()
+
+
 class Waiting(World):
     """Soaks until it is told to stop."""
 

@@ -374,6 +374,23 @@ def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     assert again.shadows.wanted() is None
 
 
+def test_a_wish_is_ended_by_a_job_that_ends_after_a_restart() -> None:
+    """The device has not heard since what is desired, but knows it from before."""
+    device = Device(active={"tiny": "2.0"})
+    device.up()
+    state = shadow.State(desired={"active": {"tiny": "2.0"}}, reported={"active": {"tiny": "2.0"}, "refused": {}})
+    told = shadow.Document(state=state, version=1, timestamp=BEGIN)
+    device.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models")
+    again = Device(device.journal, active={"tiny": "3.0"})
+    assert again.shadows.wanted() is None  # what is from before may be desired no more
+    again.shadows.acted("tiny")
+    again.up()
+    said = again.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models")
+    assert again.shadows.wanted() is None
+    update = decode(of(said, topics.SHADOW_UPDATE).payload, shadow.Update)
+    assert update.state.desired == {"active": {"tiny": None}}
+
+
 def test_a_shadow_that_is_said_to_hold_too_much_is_left() -> None:
     """What a broken controller says is no reason to stop."""
     device = Device()
