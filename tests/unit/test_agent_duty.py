@@ -396,7 +396,8 @@ def test_what_follows_from_a_success_is_done_before_it_is_journaled() -> None:
         while duty.act(NOW):
             pass
 
-    pytest.raises(Crash, work)
+    with pytest.raises(Crash):
+        work()
     again = Duty(journal, read, world, succeeds)
     while again.act(NOW):
         pass
