@@ -11,7 +11,7 @@ from tests.system.mqtt_parts import need
 
 
 def test_a_short_run_of_violence_leaves_all_as_it_should_be(root: Path, tmp_path: Path) -> None:
-    """Agents, broker and controllers killed and links cut: every job ended, every effect once, every shadow in agreement."""
+    """Agents, broker, controllers killed and links cut: every job ended, every effect once, every shadow in agreement."""
     need("mosquitto")
     report = tmp_path / "chaos.json"
     command = [
