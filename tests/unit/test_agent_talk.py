@@ -265,6 +265,18 @@ def test_hints_and_controllers_that_return_spread_the_questions() -> None:
     assert kinds(device.talk.due(device.now)) == [topics.START_NEXT, topics.SHADOW_GET, topics.SHADOW_GET]
 
 
+def test_the_question_for_a_job_is_asked_until_it_is_answered() -> None:
+    """Who was asked may have begun the job, and died before it said so: nobody else tells this device of it."""
+    device = Device()
+    device.up()
+    device.mono += RETRY * 1.5
+    said = device.talk.due(device.now)
+    assert topics.START_NEXT in kinds(said)
+    device.hear(topics.START_NEXT_ACCEPTED, Next(timestamp=BEGIN))
+    device.mono += RETRY * 3
+    assert topics.START_NEXT not in kinds(device.talk.due(device.now))
+
+
 def test_a_question_is_answered_with_what_it_came_with() -> None:
     """Its correlation, for as long as it waits, and how it went."""
     device = Device()
