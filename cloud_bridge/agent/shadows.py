@@ -52,6 +52,8 @@ class Mirror:
         """Until when a report waits for its answer; NEVER: none does."""
         self.token = ""
         self.sending: Section = {}
+        self.ending: dict[str, str] = {}
+        """The wishes that it takes out."""
 
 
 class Shadows:
@@ -155,6 +157,7 @@ class Shadows:
             wish = None if model is None else self._known.get(model)
             if model is not None and wish is not None and self.active().get(model) != wish:
                 self._ended[model] = wish
+                self._tried.pop(model, None)  # who desires the same again desires it anew
                 self._keep(ENDED, self._ended)
 
     def _wishes(self) -> dict[str, str]:
@@ -173,7 +176,11 @@ class Shadows:
         if self._wished != self._known:
             self._known = self._wished
             self._keep(WISHED, self._known)
-        ended = {model: version for model, version in self._ended.items() if self._wished.get(model) == version}
+        self._are_over({model: version for model, version in self._ended.items() if self._wished.get(model) != version})
+
+    def _are_over(self, wishes: Mapping[str, str]) -> None:
+        """These wishes are not desired any more: where they are from now on, that is said anew."""
+        ended = {model: version for model, version in self._ended.items() if wishes.get(model) != version}
         if ended != self._ended:
             self._ended = ended
             self._keep(ENDED, ended)
@@ -219,6 +226,7 @@ class Shadows:
         if told.client_token and told.client_token == mirror.token:
             mirror.version, mirror.token, mirror.told = max(mirror.version, told.version), "", NEVER
             if told.state.desired is not UNSET:
+                self._are_over(mirror.ending)
                 mirror.reported = None  # until all of it is known anew
                 return self._ask(name, now)
             mirror.reported = shadow.merge(mirror.reported or {}, mirror.sending)
@@ -247,6 +255,7 @@ class Shadows:
         if not changed and desired is UNSET:
             return []
         mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
+        mirror.ending = {} if desired is UNSET else dict(self._ended)
         update = shadow.Update(
             state=shadow.Change(desired=desired, reported=changed), version=mirror.version or None,
             client_token=mirror.token,

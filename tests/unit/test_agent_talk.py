@@ -386,6 +386,29 @@ def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     assert again.shadows.wanted() is None
 
 
+def test_a_version_is_desired_again_after_a_job_has_ended_the_wish_for_it() -> None:
+    """It was active once: it is tried again, also where nobody has seen the shadow without it."""
+    device = Device(active={"tiny": "2.0"})
+    device.up()
+    held = Shadow({"active": {"tiny": "2.0"}}, {"active": {"tiny": "2.0"}, "refused": {}}, 1)
+
+    def tell() -> list[Said]:
+        return device.hear(topics.SHADOW_GET_ACCEPTED, shadow.describe(held, shadow.Get(), BEGIN), shadow="models")
+
+    assert tell() == []
+    device.shadows.tried("tiny", "2.0")
+    device.active["tiny"] = "3.0"
+    device.shadows.acted("tiny")
+    ends = decode(of(device.talk.due(device.now), topics.SHADOW_UPDATE).payload, shadow.Update)
+    for update in (ends, shadow.Update(state=shadow.Change(desired={"active": {"tiny": "2.0"}}))):
+        after = shadow.apply(held, update, BEGIN)
+        assert isinstance(after, Shadow)
+        held = after
+    device.hear(topics.SHADOW_UPDATE_ACCEPTED, shadow.confirm(held, ends, BEGIN), shadow="models")
+    assert tell() == []
+    assert device.shadows.wanted() == ("tiny", "2.0")
+
+
 def test_a_wish_is_ended_by_a_job_that_ends_after_a_restart() -> None:
     """The device has not heard since what is desired, but knows it from before."""
     device = Device(active={"tiny": "2.0"})
