@@ -31,7 +31,7 @@ class Mosquitto:
             free.bind((HOST, 0))
             self.port: int = free.getsockname()[1]
         folder.mkdir()
-        self._log = folder / "log"
+        self.log = folder / "log"
         self._conf = folder / "mosquitto.conf"
         self._conf.write_text(config(self.port, folder))
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,7 +43,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """Return when it takes connections. Raises UnreachableError."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
                 [sys.executable, "-m", "benchmarks.chaos.broker", str(self._conf)], stdout=log, stderr=log
             )
@@ -55,18 +55,24 @@ class Mosquitto:
                 time.sleep(0.02)
             else:
                 return
-        raise UnreachableError(f"mosquitto does not listen on {self.port}: {self._log.read_text()[-300:]}")
+        raise UnreachableError(f"mosquitto does not listen on {self.port}: {self.log.read_text()[-300:]}")
 
     @property
     def runs(self) -> bool:
         """Whether it is there."""
-        return self._process is not None and self._process.poll() is None
+        return self.status is None
+
+    @property
+    def status(self) -> int | str | None:
+        """How it has ended; None while it is there."""
+        return "not started" if self._process is None else self._process.poll()
 
     def kill(self) -> None:
         """As a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
 
 def config(port: int, folder: Path) -> str:

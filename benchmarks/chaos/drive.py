@@ -12,6 +12,7 @@ from itertools import count
 import msgspec
 
 from benchmarks.chaos import shadows
+from benchmarks.chaos.broker import Mosquitto
 from benchmarks.chaos.evidence import state
 from benchmarks.chaos.operator import Desires, Operator
 from benchmarks.chaos.plan import Blow, Ordered, Plan
@@ -103,21 +104,16 @@ class Run:
         if blow.what == "proxy":
             self._stage.disturb(blow.told)
             return
-        process: Process | None = None
+        struck: Process | Mosquitto = self._stage.broker
         match blow.what:
             case "devices":
-                process = self._stage.devices[blow.which]
+                struck = self._stage.devices[blow.which]
             case "controller":
-                process = self._stage.controllers[blow.which]
-        if process is None:
-            self._stage.broker.kill()
-            self._at(time.monotonic() + blow.away, self._stage.broker.start)
-        elif process.runs:
-            process.kill()
-            self._at(time.monotonic() + blow.away, process.start)
-        else:
-            return  # it is away already
-        self._kills[blow.what] += 1
+                struck = self._stage.controllers[blow.which]
+        if struck.runs:  # else it is away already
+            struck.kill()
+            self._at(time.monotonic() + blow.away, struck.start)
+            self._kills[blow.what] += 1
 
     def _settle(self, patience: float, begin: float) -> tuple[float, tuple[str, ...]]:
         calm = time.monotonic()

@@ -129,7 +129,7 @@ class Way:
 
     def reset(self, data: bytes = b"") -> None:
         """End it at once, after a last piece."""
-        if data and self.stalled is None:
+        if data and self.stalled is None and not self._sink.is_closing():
             self._sink.write(data)
         with suppress(OSError):
             sock = self._sink.get_extra_info("socket")
@@ -161,7 +161,7 @@ class Way:
     def _write(self, packet: bytes) -> None:
         if self.stalled is not None:
             self.stalled.append(packet)
-        else:
+        elif not self._sink.is_closing():
             self._sink.write(packet)
 
 

@@ -34,12 +34,12 @@ class Process:
     """One that is killed and started again."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        self._command, self._log = command, log
+        self._command, self.log = command, log
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Begin; it is not ready yet."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
@@ -139,13 +139,11 @@ class Stage:
 
     def dead(self) -> tuple[str, ...]:
         """Processes that have ended by themselves, with what they said last."""
-        parts = {"proxy": self.proxy}
+        parts: dict[str, Process | Mosquitto] = {"proxy": self.proxy, "broker": self.broker}
         parts |= {f"control-{number}": each for number, each in enumerate(self.controllers)}
         parts |= {f"devices-{number}": each for number, each in enumerate(self.devices)}
         return tuple(
-            f"{name}, status {each.status}: {(self.folder / f'{name}.log').read_text()[-2000:]}"
-            for name, each in parts.items()
-            if not each.runs
+            f"{name}, status {each.status}: {each.log.read_text()[-2000:]}" for name, each in parts.items() if not each.runs
         )
 
     def kill(self) -> None:

@@ -74,6 +74,9 @@ class Sink:
     def write(self, data: bytes) -> None:
         self.packets.append(data)
 
+    def is_closing(self) -> bool:
+        return False
+
 
 def test_a_copy_is_acknowledged_once_to_its_sender() -> None:
     """The receiver acknowledges both; what is said under the same number later is a message of its own."""
