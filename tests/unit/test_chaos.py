@@ -48,7 +48,8 @@ def test_packets_come_whole_out_of_any_pieces(sizes: list[int], data: st.DataObj
     packets = [publish(number + 1, bytes(size)) for number, size in enumerate(sizes)]
     stream = b"".join(packets)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    reader, found = wire.Packets(), []
+    reader = wire.Packets()
+    found: list[bytes] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += reader.feed(stream[start:end])
     assert found == packets
