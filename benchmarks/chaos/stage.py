@@ -20,7 +20,7 @@ from benchmarks.chaos.broker import HOST, Mosquitto
 from benchmarks.chaos.device import Owed, Settings
 from benchmarks.chaos.operator import Operator
 from benchmarks.chaos.plan import FIRST, Plan, Size
-from benchmarks.chaos.proxy import Done
+from benchmarks.chaos.way import Done
 from benchmarks.tiny import tiny_bundle
 from edge_runtime.bundles.store import Store
 

@@ -17,8 +17,8 @@ from benchmarks.chaos.device import Line
 from benchmarks.chaos.effects import effects
 from benchmarks.chaos.evidence import Device, Evidence, Rolled
 from benchmarks.chaos.plan import MIX, Ordered, Plan, Size, plan
-from benchmarks.chaos.proxy import Done, Rough, Way
 from benchmarks.chaos.verdict import HALF, ONCE, OPEN_END, STATE, judge, raced
+from benchmarks.chaos.way import Done, Rough, Way
 from cloud_bridge.agent.work import Job
 from cloud_bridge.fleet.spec import Group, Rollout
 from cloud_bridge.protocol import fields
