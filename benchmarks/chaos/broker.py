@@ -43,6 +43,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """Return when it takes connections. Raises UnreachableError."""
+        self.kill()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
                 [sys.executable, "-m", "benchmarks.chaos.broker", str(self._conf)], stdout=log, stderr=log
