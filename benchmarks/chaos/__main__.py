@@ -24,7 +24,7 @@ from benchmarks.chaos.drive import Run, Seen
 from benchmarks.chaos.evidence import Evidence, gather
 from benchmarks.chaos.plan import Plan, Size, plan
 from benchmarks.chaos.stage import staged
-from benchmarks.chaos.verdict import RULES, Violation, judge, raced
+from benchmarks.chaos.verdict import INTERRUPTED, RULES, Violation, judge, raced
 from benchmarks.convention import Bar, Options, Outcome, at_least, at_most, main
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet.shadow import Section
@@ -46,6 +46,11 @@ class Found(msgspec.Struct, frozen=True):
     """How many executions ended how, by kind of job."""
     races: dict[str, int]
     effects: int
+    """Changes of what is active that devices witnessed."""
+    retries: int
+    """Executions that were not a device's first of their job."""
+    interrupted: int
+    """Jobs that a kill ended on a device, in the middle of a trial."""
     violations: tuple[Violation, ...]
 
 
@@ -66,7 +71,8 @@ def run(options: Options) -> Outcome:
         violations = [*judge(planned, operator.digests, evidence), *_shadows(planned, evidence, run.desires.wanted)]
     found = Found(
         seed, size, seen, _states(planned, evidence), dict(raced(planned, evidence)),
-        sum(line.what == "did" for device in evidence.devices.values() for line in device.witness), tuple(violations),
+        sum(line.what == "did" for device in evidence.devices.values() for line in device.witness), *_hit(evidence),
+        tuple(violations),
     )  # fmt: skip
     bars = _bars(found)
     rows = _rows(found)
@@ -116,6 +122,14 @@ def _states(planned: Plan, evidence: Evidence) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(ends.items())) for name, ends in sorted(found.items())}
 
 
+def _hit(evidence: Evidence) -> tuple[int, int]:
+    """Retries, and jobs that were interrupted."""
+    executions = [each for rolled in evidence.jobs.values() for each in rolled.executions.values()]
+    reasons = [job.details.get("reason", "") for device in evidence.devices.values() for job in device.jobs.values()]
+    interrupted = sum(any(words in reason for words in INTERRUPTED) for reason in reasons)
+    return sum(each.execution_number > 1 for each in executions), interrupted
+
+
 def _bars(found: Found) -> list[Bar]:
     wrong = Counter(each.rule for each in found.violations)
     succeeded = sum(ends.get("SUCCEEDED", 0) for ends in found.states.values())
@@ -133,8 +147,8 @@ def _rows(found: Found) -> list[str]:
     rows = [
         f"seed {found.seed}: killed: {kills}; {done.messages} messages, {done.connections} connections, {done.cut} cut, "
         f"{done.turned_away} turned away, {done.stalled} stalled; {done.copies} messages twice, {done.overtaken} overtaken",
-        f"{found.effects} changes of what is active were witnessed; all agreed {seen.settling:.1f} s after the last "
-        f"disturbance; ended at both ends at once: {found.races or 'none'}",
+        f"{found.effects} changes of what is active were witnessed; {found.interrupted} jobs were interrupted on trial, "
+        f"{found.retries} executions were retries; all agreed {seen.settling:.1f} s after the last disturbance; ended at both ends at once: {found.races or 'none'}",
     ]
     for name, ends in found.states.items():
         rows.append(f"  {name}: {', '.join(f'{count} {end}' for end, count in ends.items()) or 'nobody was told'}")
