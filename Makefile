@@ -4,7 +4,7 @@ BIN := .venv/bin
 STORE := store
 PYTRITON_PYTHON ?= /usr/bin/python3.11
 
-.PHONY: help demo test check bench peers soak zoo shapes tournament setup store mosquitto lock clean
+.PHONY: help demo test check bench peers soak chaos zoo shapes tournament setup store mosquitto lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -40,6 +40,9 @@ soak: setup store ## half an hour each: the endpoint under load, its document's 
 	$(BIN)/python -m benchmarks.soak --json reports/soak.json
 	$(BIN)/python -m benchmarks.openapi --json reports/openapi.json
 	$(BIN)/python -m benchmarks.fuzz --json reports/fuzz.json
+
+chaos: setup mosquitto ## ten minutes: a fleet of 200 whose agents, controllers and broker are killed while its links break
+	$(BIN)/python -m benchmarks.chaos --json reports/chaos.json
 
 zoo: .venv-zoo/ready .packages/ready ## train, convert, quantize and judge every model anew, and compare with the cards
 	.venv-zoo/bin/python -m models.zoo build/zoo

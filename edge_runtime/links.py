@@ -8,6 +8,7 @@ from statistics import median
 import msgspec
 
 from edge_runtime.errors import InputError
+from edge_runtime.reading import decoder
 from edge_runtime.whole import write_whole
 
 LINKS = "links.json"
@@ -58,7 +59,7 @@ class Links(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> Links:
     """Read them; a file that is not there has none. Raises InputError for one that cannot be read."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Links)
+        found = decoder(Links).decode(path.read_bytes())
     except FileNotFoundError:
         return Links()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError) as error:

@@ -14,6 +14,7 @@ from edge_runtime.bundles.manifest import Manifest, Variant
 from edge_runtime.errors import InputError
 from edge_runtime.host import Host
 from edge_runtime.objective import Objective
+from edge_runtime.reading import decoder
 from edge_runtime.values import Device, Settings
 from edge_runtime.whole import write_whole
 
@@ -201,12 +202,12 @@ def load(path: Path) -> Profile:
     """Read a profile; a file that is not there is an empty one. Raises InputError when it cannot be read as one."""
     try:
         data = path.read_bytes()
-        schema = msgspec.json.decode(data, type=_Schema).schema
+        schema = decoder(_Schema).decode(data).schema
         if schema != SCHEMA:
             raise InputError(
                 f"{path} has profile schema {schema}; this version reads {SCHEMA}: remove it and measure again"
             )
-        return msgspec.json.decode(data, type=Profile)
+        return decoder(Profile).decode(data)
     except FileNotFoundError:
         return Profile()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:

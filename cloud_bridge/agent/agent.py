@@ -20,12 +20,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cloud_bridge.agent import deploy
+from cloud_bridge.agent import child, deploy
 from cloud_bridge.agent.commands import Activate, steps_of
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.figures import figures
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.obey import Hands, unwatched
+from cloud_bridge.agent.obey import Hands, Measure, unwatched
 from cloud_bridge.agent.orders import Orders, moved_by, read_keys
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.talk import Talk
@@ -65,7 +65,8 @@ class Agent:
     of a repository that is trusted by `root_metadata`, the root.json that came with the device. With `runtime`, the one
     that serves this store in this process, budgets and policy of the shadow `config` rule it; `health` says what is wrong
     with a model on trial, given its name and the share of calls that may fail. `state` is a folder for the journal
-    (default: STORE/.agent). Figures are told each `telemetry` seconds; None: never. Raises InputError and BundleError for
+    (default: STORE/.agent). Figures are told each `telemetry` seconds; None: never. `measure` does the steps that open
+    engines, by default in a process of their own. Raises InputError and BundleError for
     what cannot be used; a broker that is away is waited for.
     """
 
@@ -75,6 +76,7 @@ class Agent:
         own: Tls | None = None, aws: bool = False, runtime: Runtime | None = None,
         health: deploy.Health = unwatched, log: str | Path | None = None, device: str | None = None,
         state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None,
+        measure: Measure = child.ask,
     ) -> None:  # fmt: skip
         address = Address.parse(broker)
         if len(groups) > GROUPS:
@@ -89,7 +91,7 @@ class Agent:
         tree = Tree(address.root, aws)
         self._link = link or PahoLink(address, thing, tree.heard_by(thing, self.groups), own=own)
         self._hands = Hands(
-            self._store, fetch, health=health, log=None if log is None else Path(log), device=device
+            self._store, fetch, health=health, log=None if log is None else Path(log), device=device, measure=measure
         )  # fmt: skip
         self._runtime, self._began = runtime, time.monotonic()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -99,7 +101,7 @@ class Agent:
         orders = Orders(self.thing, self.groups, known, threshold, time.time, lambda: self.config.budgets)
         self._journal = _journal(folder)
         try:
-            self._duty = Duty(self._journal, orders.read, self._hands)
+            self._duty = Duty(self._journal, orders.read, self._hands, self._succeeds)
             self._shadows = Shadows(
                 tree, thing, self._journal, self._active, self._apply, Policy() if runtime is None else runtime.policy
             )
@@ -206,12 +208,8 @@ class Agent:
 
     def _act(self) -> bool:
         """One act of a job, or one wish of the shadow; False when there is nothing to do."""
-        job = self._journal.next()
         if self._duty.act(time.time()):
-            if job is not None and (ended := self._journal.find(job.id)) is not None and ended.state == "SUCCEEDED":
-                self._shadows.acted(moved_by(self._journal.document(job.id)))
-            else:
-                self._shadows.acted()
+            self._shadows.acted()
             return True
         if self._stopping.is_set() or (wish := self._shadows.wanted()) is None:
             return False
@@ -220,6 +218,10 @@ class Agent:
         if not self._stopping.is_set():
             self._shadows.tried(model, version, trouble)
         return True
+
+    def _succeeds(self, job: str) -> None:
+        """What was desired before is noted to be over while the job is not: a crash in between leaves no old wish."""
+        self._shadows.acted(moved_by(self._journal.document(job)))
 
     def _activate(self, work: Activate) -> str:
         """What a shadow desires goes through the same steps as a job, and back like it: why it could not be."""

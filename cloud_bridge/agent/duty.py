@@ -46,6 +46,7 @@ from cloud_bridge.protocol.fleet.jobs import State
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.wire import LIMIT
 from edge_runtime.errors import CancelledError, EdgeError
+from edge_runtime.reading import decoder
 
 Read: TypeAlias = Callable[[bytes], Order]
 """A document's order: signed by whom it must be, meant for this device, and understood. Raises an EdgeError."""
@@ -80,8 +81,11 @@ class Sent(msgspec.Struct, frozen=True):
 class Duty:
     """A device's jobs. Making one brings back what was before every version on trial: `troubles` says where that failed."""
 
-    def __init__(self, journal: Journal, read: Read, hands: Hands) -> None:
-        self._journal, self._read, self._hands = journal, read, hands
+    def __init__(
+        self, journal: Journal, read: Read, hands: Hands, succeeds: Callable[[str], None] = lambda job: None
+    ) -> None:  # fmt: skip
+        """`succeeds` is told of a job that has done all, before that is journaled: after a crash in between once more."""
+        self._journal, self._read, self._hands, self._succeeds = journal, read, hands, succeeds
         self.troubles = hands.settle()
         self._lock = Lock()
         self._told: dict[tuple[str, int], State] = {}
@@ -113,6 +117,8 @@ class Duty:
         job = None if self._stopped else self._journal.next()
         if job is None:
             return False
+        if job.state == "QUEUED" and now >= job.expires:  # its document holds no more, and is not asked
+            return self._late(job, now)
         order = self._at
         if order is None or order.id != job.id:
             read = self._order(self._journal.document(job.id))
@@ -137,7 +143,7 @@ class Duty:
         sent = []
         for letter in self._journal.outbox(limit):
             if letter.subject.startswith("job/"):
-                report = msgspec.json.decode(letter.body, type=Report)
+                report = decoder(Report).decode(letter.body)
                 job = self._journal.find(report.job)
                 sent.append(Sent(letter, report, 1 if job is None else job.version))
         return tuple(sent)
@@ -209,6 +215,12 @@ class Duty:
         except EdgeError as error:
             return Undone(f"{reason}; and what was before could not be brought back: {error}")
 
+    def _late(self, job: Job, now: float) -> bool:
+        match decide(job, (), None, self._told.get((job.id, job.execution)), now):
+            case Finish(ended, tell):
+                self._finish(ended, tell)
+        return True
+
     def _unreadable(self, job: Job, why: str) -> bool:
         """A job that was taken and cannot be read any more: whatever was on trial has gone back at the start."""
         reason = f"its document cannot be read any more: {why}"
@@ -216,6 +228,8 @@ class Duty:
         return True
 
     def _finish(self, job: Job, tell: bool) -> None:
+        if job.state == "SUCCEEDED":
+            self._succeeds(job.id)
         self._journal.keep(job, tell=tell)
         with self._lock:
             self._told = {of: state for of, state in self._told.items() if of[0] != job.id}

@@ -21,6 +21,7 @@ import msgspec
 
 from cloud_bridge.agent.work import OPEN, Job, report_of
 from edge_runtime.errors import InputError
+from edge_runtime.reading import convert
 
 SCHEMA = 1
 KEPT = 7 * 86400.0
@@ -215,7 +216,7 @@ class Journal:
 
     def _job(self, row: tuple[object, ...]) -> Job:
         fields = dict(zip(_FIELDS, row, strict=True))
-        return msgspec.convert(fields | {"details": msgspec.json.decode(str(fields["details"]))}, Job)
+        return convert(fields | {"details": msgspec.json.decode(str(fields["details"]))}, Job)
 
     @contextmanager
     def _change(self) -> Iterator[None]:

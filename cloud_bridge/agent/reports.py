@@ -6,6 +6,7 @@ for the answer, which tells the next version. One that nobody answers goes out a
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 import re
@@ -18,9 +19,12 @@ from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import OPEN, Report
 from cloud_bridge.control.link import Said
 from cloud_bridge.protocol.fleet import jobs, topics
-from cloud_bridge.protocol.fleet.jobs import MOST_DETAILS, TERMINAL, Reported, details
+from cloud_bridge.protocol.fleet.jobs import FILE, MOST_DETAILS, TERMINAL, Reported, details
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import encode
+
+OVERTAKEN = 2.0
+"""Seconds after which a report goes out again that may have come before its file."""
 
 REFUSED = "refused"
 """The token of a report that is said once."""
@@ -48,6 +52,12 @@ class Reports:
     def up(self) -> None:
         """The connection is there: whatever was under way may be lost."""
         self._flights.clear()
+
+    def again(self, when: float) -> None:
+        """Who is to answer may never have heard what is under way: it goes out again then, at the latest."""
+        self._flights = {
+            job: msgspec.structs.replace(flight, until=min(flight.until, when)) for job, flight in self._flights.items()
+        }
 
     def due(self, now: Instant) -> list[Said]:
         """What is to be said by now."""
@@ -93,8 +103,9 @@ class Reports:
                 return
         _log.warning("the controller does not take the report of job %s: %s: %s", id, told.code, told.message)
         self._flights[id] = msgspec.structs.replace(
-            flight, blind=state is not None and state.version_number < sent.version, until=now.mono + RETRY
-        )
+            flight, blind=state is not None and state.version_number < sent.version,
+            until=now.mono + (OVERTAKEN if sent.report.body else RETRY),
+        )  # fmt: skip
 
     def _flight(self, id: str, token: str) -> Flight | None:
         flight = self._flights.get(id)
@@ -133,5 +144,7 @@ def _words(report: Report) -> tuple[Reported, dict[str, str]]:
             status = report.state
         case other:
             status, told = "FAILED", told | {"reason": f"this device knows it as {other}"}
-    first = {name: told[name] for name in ("reason", "step") if name in told}  # what is cut off is the rest
+    if report.body:
+        told |= {FILE: hashlib.sha256(report.body).hexdigest()}
+    first = {name: told[name] for name in ("reason", "step", FILE) if name in told}  # what is cut off is the rest
     return status, dict([*details(**(first | told)).items()][:MOST_DETAILS])

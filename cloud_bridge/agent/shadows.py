@@ -4,7 +4,8 @@ and a look at the store; time is an argument.
     config    latency budgets and the routing policy: kept in the journal, handed to whoever applies them
     models    which version of each model answers: `wanted` says what is to be activated, `tried` what came of it
 
-Whatever is said of a shadow leads to one thing: the whole of it is asked for, and what differs is reported.
+Whatever is said of a shadow leads to one thing: the whole of it is asked for, and what differs is reported. A report names
+the version that it follows, so that one that comes once more, late, changes nothing back.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from edge_runtime.errors import InputError, ProtocolError
 from edge_runtime.routing.policy import Policy
 
 NEVER = float("inf")
-DESIRED, ENDED = "shadow/config", "shadow/ended"
-"""What the journal remembers: the config that is desired; wishes for versions that a job has ended since."""
+CONFLICT = 1.0
+"""Seconds until a shadow is asked for anew that somebody else has changed meanwhile."""
+DESIRED, WISHED, ENDED = "shadow/config", "shadow/wished", "shadow/ended"
+"""What the journal remembers: the config that is desired; versions that are; those of them that a job has ended since."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class Mirror:
         """Until when a report waits for its answer; NEVER: none does."""
         self.token = ""
         self.sending: Section = {}
+        self.ending: dict[str, str] = {}
+        """The wishes that it takes out."""
 
 
 class Shadows:
@@ -67,6 +72,7 @@ class Shadows:
         self._tried: dict[str, tuple[str, str]] = {}
         self._wished: dict[str, str] = {}
         self._refused: dict[str, str] = {}
+        self._known: dict[str, str] = msgspec.json.decode(journal.get(WISHED, "{}"))
         self._ended: dict[str, str] = msgspec.json.decode(journal.get(ENDED, "{}"))
         self._changed = True
         self._desired: Section = msgspec.json.decode(journal.get(DESIRED, "{}"))
@@ -143,14 +149,15 @@ class Shadows:
             self._changed = True
 
     def acted(self, model: str | None = None) -> None:
-        """A job has changed something. Where it gave a model another version, that ends what was desired of it before; what
-        could not be activated may be possible now."""
+        """A job has changed something. Where it gave a model another version, that ends what was desired of it before, also
+        by what this device knew before it started; what could not be activated may be possible now."""
         with self._lock:
             self._changed = True
             self._tried = {each: found for each, found in self._tried.items() if not found[1]}
-            wish = None if model is None else self._wishes().get(model)
+            wish = None if model is None else self._known.get(model)
             if model is not None and wish is not None and self.active().get(model) != wish:
                 self._ended[model] = wish
+                self._tried.pop(model, None)  # who desires the same again desires it anew
                 self._keep(ENDED, self._ended)
 
     def _wishes(self) -> dict[str, str]:
@@ -166,7 +173,14 @@ class Shadows:
                 self._wished |= shadow.read({"active": {model: version}}, Models).active
             except ProtocolError as error:
                 self._refused[model] = str(error)
-        ended = {model: version for model, version in self._ended.items() if self._wished.get(model) == version}
+        if self._wished != self._known:
+            self._known = self._wished
+            self._keep(WISHED, self._known)
+        self._are_over({model: version for model, version in self._ended.items() if self._wished.get(model) != version})
+
+    def _are_over(self, wishes: Mapping[str, str]) -> None:
+        """These wishes are not desired any more: where they are from now on, that is said anew."""
+        ended = {model: version for model, version in self._ended.items() if wishes.get(model) != version}
         if ended != self._ended:
             self._ended = ended
             self._keep(ENDED, ended)
@@ -212,19 +226,20 @@ class Shadows:
         if told.client_token and told.client_token == mirror.token:
             mirror.version, mirror.token, mirror.told = max(mirror.version, told.version), "", NEVER
             if told.state.desired is not UNSET:
+                self._are_over(mirror.ending)
                 mirror.reported = None  # until all of it is known anew
                 return self._ask(name, now)
             mirror.reported = shadow.merge(mirror.reported or {}, mirror.sending)
             self._changed = True
             return self.due(now)
-        if told.state.desired is not UNSET and told.version > mirror.version:
-            return self._ask(name, now)
-        return []
+        return self._ask(name, now) if told.version > mirror.version else []
 
     def _not_updated(self, mirror: Mirror, told: shadow.Rejected, now: Instant) -> None:
         if told.client_token and told.client_token == mirror.token:
-            _log.warning("the controller does not take what is reported of a shadow: %s", told.message)
-            mirror.token, mirror.told, mirror.ask = "", now.mono + RETRY, now.mono + RETRY
+            mirror.token, mirror.reported, mirror.told = "", None, NEVER
+            mirror.ask = now.mono + (CONFLICT if told.code == 409 else RETRY)
+            if told.code != 409:
+                _log.warning("the controller does not take what is reported of a shadow: %s", told.message)
 
     def _ask(self, name: str, now: Instant) -> list[Said]:
         self._mirrors[name].ask = now.mono + RETRY  # unless an answer comes before
@@ -240,7 +255,11 @@ class Shadows:
         if not changed and desired is UNSET:
             return []
         mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
-        update = shadow.Update(state=shadow.Change(desired=desired, reported=changed), client_token=mirror.token)
+        mirror.ending = {} if desired is UNSET else dict(self._ended)
+        update = shadow.Update(
+            state=shadow.Change(desired=desired, reported=changed), version=mirror.version or None,
+            client_token=mirror.token,
+        )  # fmt: skip
         try:
             return [self._said(topics.SHADOW_UPDATE, encode(update), name)]
         except InputError as error:  # of what the controller says that this device has reported: far too much

@@ -60,6 +60,8 @@ class Talk:
         self._reports = Reports(tree, thing, duty, draw)
         self._controller = Presence()
         self._ask: float | None = None
+        self._unanswered = float("inf")
+        """When the question for the next job goes out again, unless it is answered before."""
         self._figures, self._every, self._measure = figures, every, 0.0
         self._connected = False
         self._number = 0
@@ -81,7 +83,7 @@ class Talk:
         """The connection is there."""
         self._connected, self.refused = True, event.refused
         self._reports.up()
-        return [self._status("ready"), *self._start(), *self._check(), *self._shadows.up(now)]
+        return [self._status("ready"), *self._start(now), *self._check(), *self._shadows.up(now)]
 
     def down(self) -> None:
         """It is gone."""
@@ -101,8 +103,8 @@ class Talk:
         if not self._connected:
             return []
         going: list[Said] = []
-        if self._ask is not None and self._ask <= now.mono:
-            going += [*self._start(), *self._check()]
+        if min(self._unanswered, float("inf") if self._ask is None else self._ask) <= now.mono:
+            going += [*self._start(now), *self._check()]
         going += self._reports.due(now)
         if self._figures is not None and self._measure <= now.mono:
             self._measure = now.mono + self._every
@@ -114,7 +116,7 @@ class Talk:
         """When to call `due` again if nothing happens: an instant of the monotonic clock."""
         if not self._connected:
             return now.mono + RETRY
-        soonest = [self._reports.next()]
+        soonest = [self._reports.next(), self._unanswered]
         soonest += [] if self._ask is None else [self._ask]
         soonest += [] if self._figures is None else [self._measure]
         return min([*soonest, self._shadows.next(now), now.mono + RETRY])
@@ -131,15 +133,20 @@ class Talk:
             case topics.NOTIFY_NEXT:
                 told = jobs.decode_next(data)
                 return [*self._take(told, now), *self._check(told)]
-            case topics.START_NEXT_ACCEPTED | topics.JOB_GET_ACCEPTED:
+            case topics.START_NEXT_ACCEPTED:
+                taken = self._take(jobs.decode_next(data), now)
+                self._unanswered = float("inf")  # it is on the disk
+                return taken
+            case topics.JOB_GET_ACCEPTED:
                 return self._take(jobs.decode_next(data), now)
             case topics.START_NEXT_REJECTED:
+                self._unanswered = float("inf")
                 return self._turned_away(decode(data, jobs.Rejected), now)
             case topics.JOB_GET_REJECTED:
                 return self._gone(names["job"], decode(data, jobs.Rejected))
             case topics.JOB_UPDATE_ACCEPTED:
                 ended = self._reports.accepted(names["job"], decode(data, jobs.Updated))
-                return self._start() if ended else []
+                return self._start(now) if ended else []
             case topics.JOB_UPDATE_REJECTED:
                 self._reports.rejected(names["job"], decode(data, jobs.Rejected), now)
                 return []
@@ -170,9 +177,9 @@ class Talk:
         )  # fmt: skip
         return [] if refused is None else self._reports.refused(refused, found.version_number)
 
-    def _start(self) -> list[Said]:
-        """Ask for the next job, unless a hundred wait here."""
-        self._ask = None
+    def _start(self, now: Instant) -> list[Said]:
+        """Ask for the next job, and again if nobody answers: who was asked may have died, and told nobody."""
+        self._ask, self._unanswered = None, now.mono + RETRY * (1.0 + self._draw())
         told = jobs.StartNext(status_details=details(agent=self._agent))
         return [self._said(topics.START_NEXT, encode(told))]
 
@@ -208,6 +215,7 @@ class Talk:
         if retained or last == before or last is None or last.state != "ready":
             return []
         self._shadows.again(now, RETURN * self._draw())
+        self._reports.again(now.mono + RETURN * self._draw())
         return self._ask_within(RETURN, now)
 
     def _answer(self, method: str, message: Heard, now: Instant) -> Said:

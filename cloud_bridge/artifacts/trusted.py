@@ -31,6 +31,7 @@ from edge_runtime.errors import (
     UnreachableError,
     UntrustedError,
 )
+from edge_runtime.reading import convert
 
 with required("fetching bundles from a repository"):
     from tuf.api.exceptions import (
@@ -208,7 +209,7 @@ def _target(found: TargetFile) -> Target:
     if (sha256 := found.hashes.get("sha256")) is None or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise UntrustedError(f"{found.path} is signed without a sha256", trouble="malformed")
     try:
-        bundle = msgspec.convert(found.custom, Described | None)
+        bundle = None if found.custom is None else convert(found.custom, Described)
     except msgspec.ValidationError as error:
         raise UntrustedError(f"{found.path} is signed with an odd description: {error}", trouble="malformed") from error
     return Target(found.path, found.length, sha256, bundle)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from cloud_bridge.protocol.message import Buffer
+from edge_runtime.reading import decoder
 
 SETTLE_SECONDS = 1.0
 """After this long on a connection, the retained states of the workers are taken to have arrived."""
@@ -38,7 +39,7 @@ class Census:
     def note(self, worker: str, payload: Buffer) -> bool:
         """Take in a worker's status; whether it was the last one ready and is no more. What is no status is passed over."""
         try:
-            ready = bool(payload) and msgspec.json.decode(payload, type=_Status).state == "ready"
+            ready = bool(payload) and decoder(_Status).decode(payload).state == "ready"
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         self._heard = True

@@ -27,8 +27,8 @@ from cloud_bridge.protocol.fleet.topics import NOTIFY_NEXT, Tree
 from cloud_bridge.protocol.fleet.wire import encode
 from edge_runtime.errors import InputError, RemoteError
 
-LEASE = 30.0
-"""Seconds for which a rollout is claimed."""
+LEASE = 10.0
+"""Seconds for which a rollout is claimed: for so long it stands still when its controller has died."""
 
 POLL = 0.5
 """Seconds after which the registry is looked at again: other controllers and operators write to it, too."""

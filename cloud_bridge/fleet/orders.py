@@ -5,6 +5,7 @@ Whatever comes twice or late is answered by what holds (`protocol/fleet/executio
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -16,7 +17,17 @@ from cloud_bridge.fleet.events import Changed
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.fleet.registry.held import Held
 from cloud_bridge.protocol.fleet import execution
-from cloud_bridge.protocol.fleet.jobs import Get, JobExecution, Next, Rejected, StartNext, Update, Updated
+from cloud_bridge.protocol.fleet.jobs import (
+    FILE,
+    TERMINAL,
+    Get,
+    JobExecution,
+    Next,
+    Rejected,
+    StartNext,
+    Update,
+    Updated,
+)
 from edge_runtime.errors import InputError
 
 UPDATES = 1000
@@ -95,7 +106,7 @@ def _answer_job(
             if isinstance(request.asks, StartNext) and (before is None or execution.first((before,)) is None):
                 left.append(request)
                 continue
-            after = _after(before, request.asks, now)
+            after = _with_file(held, request, before, _after(before, request.asks, now), now)
             if not isinstance(after, Rejected) and after is not None and after is not before:
                 changes.put(request.thing, after, now)
             answers.append((request, _reply(held.envelope, request, after, now)))
@@ -113,6 +124,23 @@ def _after(before: JobExecution | None, asks: StartNext | Get | Update, now: flo
         told = f"an execution is updated {UPDATES} times at most, until it ends"
         return Rejected(code="RequestThrottled", message=told, timestamp=now, client_token=asks.client_token)
     return after
+
+
+def _with_file(
+    held: Held, request: Request, before: JobExecution | None, after: JobExecution | Rejected | None, now: float
+) -> JobExecution | Rejected | None:
+    """An execution has not ended as long as the file that it says to have brought is not here: that went another way, and
+    may come later, or with the next try."""
+    if before is None or after is before or not isinstance(after, JobExecution) or after.status not in TERMINAL:
+        return after
+    named, brought = after.status_details.get(FILE), held.file(request.thing) if FILE in after.status_details else None
+    if named is None or (brought is not None and hashlib.sha256(brought).hexdigest() == named):
+        return after
+    told = f"its file, {named[:12]}, has not come: say both again"
+    return Rejected(
+        code="InvalidStateTransition", message=told, timestamp=now, execution_state=before.state,
+        client_token=request.asks.client_token,
+    )  # fmt: skip
 
 
 def _reply(envelope: bytes, request: Request, after: JobExecution | Rejected | None, now: float) -> Answer:

@@ -10,6 +10,7 @@ import msgspec
 from cloud_bridge.protocol.message import BINARY, CONTENT_TYPE, HEADER_LENGTH, JSON, Buffer, Limits, Message
 from cloud_bridge.protocol.tensors import DATATYPES, count, from_bytes, from_json, to_bytes, to_json, written_as
 from edge_runtime.errors import ProtocolError
+from edge_runtime.reading import decoder
 from edge_runtime.signature import Signature, TensorSpec
 from edge_runtime.values import Array
 
@@ -80,7 +81,7 @@ def split_body(message: Message, body: memoryview, limits: Limits) -> tuple[memo
 def read_json(text: memoryview, kind: type[_Document]) -> _Document:
     """The JSON as a value of this type."""
     try:
-        return msgspec.json.decode(text, type=kind)
+        return decoder(kind).decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"the JSON is not that of an inference {kind.__name__[1:].lower()}: {error}") from error
     except RecursionError as error:

@@ -18,6 +18,7 @@ from edge_runtime.errors import (
     RefusedError,
     RemoteError,
 )
+from edge_runtime.reading import decoder
 
 STATUS: tuple[tuple[type[EdgeError], int], ...] = (
     (InputError, 400),
@@ -66,7 +67,7 @@ def reason(message: Message) -> str:
     """The words of an error's message."""
     body = bytes(message.body[: 4 * _LONGEST])
     try:
-        text = msgspec.json.decode(body, type=_Body).error
+        text = decoder(_Body).decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body.decode(errors="replace").strip() or "no reason was given"
     return text[:_LONGEST]

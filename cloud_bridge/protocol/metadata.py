@@ -10,6 +10,7 @@ import numpy as np
 from cloud_bridge.protocol.message import CONTENT_TYPE, JSON, Message
 from cloud_bridge.protocol.tensors import datatype
 from edge_runtime.errors import ProtocolError
+from edge_runtime.reading import decoder
 from edge_runtime.signature import Signature, TensorSpec
 
 BINARY_EXTENSION = "binary_tensor_data"
@@ -66,7 +67,7 @@ def encode_metadata(document: ServerMetadata | ModelMetadata) -> Message:
 def decode_metadata(message: Message, kind: type[Document]) -> Document:
     """The document in a message. Fields that are not known are passed over. Raises ProtocolError."""
     try:
-        return msgspec.json.decode(message.body, type=kind)
+        return decoder(kind).decode(message.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(
             f"the metadata is not that of a {kind.__name__.removesuffix('Metadata').lower()}: {error}"

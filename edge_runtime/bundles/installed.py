@@ -13,6 +13,7 @@ import msgspec
 from edge_runtime.bundles.bundle import Bundle, State, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, check_name, check_version
 from edge_runtime.errors import BundleError, ManifestError, NotInstalledError
+from edge_runtime.reading import decoder
 from edge_runtime.whole import Stamp, stamp
 
 STATE = "state.json"
@@ -80,7 +81,7 @@ class Installed:
     def _read_state(self, file: Path) -> State:
         with disk(f"cannot read {file}"):
             try:
-                return msgspec.json.decode(file.read_bytes(), type=State)
+                return decoder(State).decode(file.read_bytes())
             except FileNotFoundError:
                 return State()
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ import msgspec
 
 from edge_runtime.errors import ManifestError
 from edge_runtime.processing.steps import Processing
+from edge_runtime.reading import decoder
 from edge_runtime.signature import MAX_ELEMENTS, Signature
 from edge_runtime.signature import Scale as Scale
 
@@ -194,7 +195,7 @@ def decode(data: bytes) -> Manifest:
     if len(data) > MAX_MANIFEST:
         raise ManifestError(f"a manifest of {len(data)} bytes; at most {MAX_MANIFEST} are read")
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        return decoder(Manifest).decode(data)
     except msgspec.ValidationError as error:
         raise ManifestError(f"{MANIFEST}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

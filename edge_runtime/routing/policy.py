@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from edge_runtime.errors import InputError
+from edge_runtime.reading import decoder
 from edge_runtime.routing.odds import Odds
 
 
@@ -227,6 +228,6 @@ def _without_cloud(request: Request, here: Here | None, why: str) -> Plan:
 def decode(data: bytes) -> Policy:
     """Read a policy: a JSON object with what is to differ from the default. Raises InputError."""
     try:
-        return msgspec.json.decode(data, type=Policy)
+        return decoder(Policy).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"this is no policy: {error}") from error

@@ -353,6 +353,59 @@ def test_a_disk_that_is_full_now_and_then() -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_expires_before_its_turn(restarted: bool) -> None:
+    """It is REJECTED, as whoever ordered it knows that state, though its document cannot be verified any more."""
+    journal, world, clock = Journal(":memory:"), World(Fuse()), [NOW]
+
+    def verified(document: bytes) -> Order:
+        if clock[0] >= NOW + 60.0:
+            raise InputError("it is not valid any more")
+        return read(document)
+
+    duty = Duty(journal, verified, world)
+    assert duty.receive("j", b"j 1.1", NOW) is None
+    clock[0] = NOW + 60.0
+    if restarted:
+        duty = Duty(journal, verified, world)
+    while duty.act(clock[0]):
+        pass
+    [sent] = duty.letters()
+    assert (sent.report.state, sent.report.details["reason"]) == ("REJECTED", "it expired before its turn came")
+    assert world.active == Active("0")
+    journal.close()
+
+
+def test_what_follows_from_a_success_is_done_before_it_is_journaled() -> None:
+    """After a crash in between it is done once more, and the job still succeeds once."""
+    fuse = Fuse()
+    journal, world = Fragile(fuse), World(fuse)
+    told: list[State] = []
+
+    def succeeds(id: str) -> None:
+        job = journal.find(id)
+        assert job is not None
+        told.append(job.state)
+        if len(told) == 1:
+            raise Crash
+
+    duty = Duty(journal, read, world, succeeds)
+    assert duty.receive("j", b"j 1.1", NOW) is None
+
+    def work() -> None:
+        while duty.act(NOW):
+            pass
+
+    with pytest.raises(Crash):
+        work()
+    again = Duty(journal, read, world, succeeds)
+    while again.act(NOW):
+        pass
+    [sent] = again.letters()
+    assert (sent.report.state, told, world.changes["commit", "1.1"]) == ("SUCCEEDED", ["IN_PROGRESS"] * 2, 1)
+    journal.close()
+
+
 class Waiting(World):
     """Soaks until it is told to stop."""
 

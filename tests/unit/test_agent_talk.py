@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from threading import Event
@@ -16,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from cloud_bridge.agent.commands import Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.shadows import Shadows
-from cloud_bridge.agent.talk import Talk
+from cloud_bridge.agent.reports import OVERTAKEN
+from cloud_bridge.agent.shadows import CONFLICT, Shadows
+from cloud_bridge.agent.talk import RETURN, Talk
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import Done, Order
 from cloud_bridge.control.link import LONGEST, Heard, Said, Up, pause
@@ -152,8 +154,16 @@ def test_a_report_waits_for_its_answer_and_is_said_again() -> None:
     assert kinds(said) == [topics.RESULT, topics.JOB_UPDATE]
     update = decode(said[1].payload, jobs.Update)
     assert (update.status, update.expected_version, said[0].payload) == ("SUCCEEDED", 1, b"report")
-    assert update.status_details == {"step": "rollback", "older-lines": "3", "active": "1.0"}
+    digest = hashlib.sha256(b"report").hexdigest()
+    assert update.status_details == {"step": "rollback", "result": digest, "older-lines": "3", "active": "1.0"}
     assert device.talk.due(device.now) == []
+    alone = jobs.Rejected(
+        code="InvalidStateTransition", message="its file has not come", timestamp=BEGIN, client_token=update.client_token,
+        execution_state=jobs.ExecutionState(status="QUEUED", version_number=1),
+    )  # fmt: skip
+    assert device.hear(topics.JOB_UPDATE_REJECTED, alone, job="a") == []
+    device.mono += OVERTAKEN
+    assert device.talk.due(device.now) == said
     device.mono += RETRY * 1.6
     assert [each for each in device.talk.due(device.now) if each.topic in {said[0].topic, said[1].topic}] == said
     answer = jobs.Updated(
@@ -163,6 +173,19 @@ def test_a_report_waits_for_its_answer_and_is_said_again() -> None:
     assert kinds(device.hear(topics.JOB_UPDATE_ACCEPTED, answer, job="a")) == [topics.START_NEXT]
     assert device.journal.outbox() == ()
     assert device.hands.did == ["m"]
+
+
+def test_a_report_is_said_again_when_a_controller_returns() -> None:
+    """The one before may have died with it: nobody waits for the time after which any report is said again."""
+    device = Device()
+    device.up()
+    device.hear(topics.NOTIFY_NEXT, job("a"))
+    device.work()
+    assert topics.JOB_UPDATE in kinds(device.talk.due(device.now))
+    device.hear(topics.CONTROLLER_STATUS, Status(state="ready", session="c", bd_seq=1))
+    device.mono = device.talk.next(device.now)
+    assert device.mono <= RETURN
+    assert topics.JOB_UPDATE in kinds(device.talk.due(device.now))
 
 
 def test_a_report_with_an_old_version_is_said_with_the_right_one() -> None:
@@ -242,6 +265,18 @@ def test_hints_and_controllers_that_return_spread_the_questions() -> None:
     assert kinds(device.talk.due(device.now)) == [topics.START_NEXT, topics.SHADOW_GET, topics.SHADOW_GET]
 
 
+def test_the_question_for_a_job_is_asked_until_it_is_answered() -> None:
+    """Who was asked may have begun the job, and died before it said so: nobody else tells this device of it."""
+    device = Device()
+    device.up()
+    device.mono += RETRY * 1.5
+    said = device.talk.due(device.now)
+    assert topics.START_NEXT in kinds(said)
+    device.hear(topics.START_NEXT_ACCEPTED, Next(timestamp=BEGIN))
+    device.mono += RETRY * 3
+    assert topics.START_NEXT not in kinds(device.talk.due(device.now))
+
+
 def test_a_question_is_answered_with_what_it_came_with() -> None:
     """Its correlation, for as long as it waits, and how it went."""
     device = Device()
@@ -280,6 +315,45 @@ def test_a_desired_config_is_taken_kept_and_reported() -> None:
     assert Device(device.journal).applied == [held]
 
 
+def test_a_report_that_comes_late_changes_nothing_back() -> None:
+    """Nor a wish that is made after it: it names the version that it follows. Where another holds, all is asked anew."""
+    device = Device(active={"tiny": "1.0"})
+    device.up()
+    held = Shadow({}, {}, 3)
+
+    def tell() -> shadow.Update:
+        told = shadow.describe(held, shadow.Get(), BEGIN)
+        return decode(of(device.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models"), topics.SHADOW_UPDATE).payload,
+                      shadow.Update)  # fmt: skip
+
+    first = tell()
+    after = shadow.apply(held, first, BEGIN)
+    assert isinstance(after, Shadow)
+    device.hear(topics.SHADOW_UPDATE_ACCEPTED, shadow.confirm(after, first, BEGIN), shadow="models")
+    device.active["tiny"] = "2.0"
+    device.shadows.acted()
+    second = decode(of(device.talk.due(device.now), topics.SHADOW_UPDATE).payload, shadow.Update)
+    assert isinstance(shadow.apply(after, first, BEGIN), shadow.Rejected)
+    wished = shadow.apply(after, shadow.Update(state=shadow.Change(desired={"active": {"tiny": "1.0"}})), BEGIN)
+    assert isinstance(wished, Shadow)
+    conflict = shadow.apply(wished, second, BEGIN)
+    assert isinstance(conflict, shadow.Rejected)
+    assert device.hear(topics.SHADOW_UPDATE_REJECTED, conflict, shadow="models") == []
+    device.mono = device.talk.next(device.now)
+    assert device.mono <= CONFLICT
+    assert kinds(device.talk.due(device.now)) == [topics.SHADOW_GET]
+    held = wished
+    assert tell().state.reported == {"active": {"tiny": "2.0"}}
+
+
+def test_a_change_that_is_not_its_own_is_looked_at() -> None:
+    """Also where it is said to be of what is reported: the first report of all follows no version, and may come twice."""
+    device = Device()
+    device.up()
+    other = shadow.Updated(state=shadow.Change(reported={"active": {}}), version=5, timestamp=BEGIN, client_token="old")
+    assert kinds(device.hear(topics.SHADOW_UPDATE_ACCEPTED, other, shadow="models")) == [topics.SHADOW_GET]
+
+
 def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     """One that failed is told and left; a job that gave another version ends the wish, also past a restart."""
     device = Device(active={"tiny": "1.0"})
@@ -310,6 +384,46 @@ def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     )
     assert update.state.desired == {"active": {"tiny": None}}
     assert again.shadows.wanted() is None
+
+
+def test_a_version_is_desired_again_after_a_job_has_ended_the_wish_for_it() -> None:
+    """It was active once: it is tried again, also where nobody has seen the shadow without it."""
+    device = Device(active={"tiny": "2.0"})
+    device.up()
+    held = Shadow({"active": {"tiny": "2.0"}}, {"active": {"tiny": "2.0"}, "refused": {}}, 1)
+
+    def tell() -> list[Said]:
+        return device.hear(topics.SHADOW_GET_ACCEPTED, shadow.describe(held, shadow.Get(), BEGIN), shadow="models")
+
+    assert tell() == []
+    device.shadows.tried("tiny", "2.0")
+    device.active["tiny"] = "3.0"
+    device.shadows.acted("tiny")
+    ends = decode(of(device.talk.due(device.now), topics.SHADOW_UPDATE).payload, shadow.Update)
+    for update in (ends, shadow.Update(state=shadow.Change(desired={"active": {"tiny": "2.0"}}))):
+        after = shadow.apply(held, update, BEGIN)
+        assert isinstance(after, Shadow)
+        held = after
+    device.hear(topics.SHADOW_UPDATE_ACCEPTED, shadow.confirm(held, ends, BEGIN), shadow="models")
+    assert tell() == []
+    assert device.shadows.wanted() == ("tiny", "2.0")
+
+
+def test_a_wish_is_ended_by_a_job_that_ends_after_a_restart() -> None:
+    """The device has not heard since what is desired, but knows it from before."""
+    device = Device(active={"tiny": "2.0"})
+    device.up()
+    state = shadow.State(desired={"active": {"tiny": "2.0"}}, reported={"active": {"tiny": "2.0"}, "refused": {}})
+    told = shadow.Document(state=state, version=1, timestamp=BEGIN)
+    device.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models")
+    again = Device(device.journal, active={"tiny": "3.0"})
+    assert again.shadows.wanted() is None  # what is from before may be desired no more
+    again.shadows.acted("tiny")
+    again.up()
+    said = again.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models")
+    assert again.shadows.wanted() is None
+    update = decode(of(said, topics.SHADOW_UPDATE).payload, shadow.Update)
+    assert update.state.desired == {"active": {"tiny": None}}
 
 
 def test_a_shadow_that_is_said_to_hold_too_much_is_left() -> None:
@@ -439,7 +553,9 @@ class Fleet(RuleBasedStateMachine):
 
     def change(self, name: str, update: shadow.Update) -> None:
         found = shadow.apply(self.shadows[name], update, BEGIN)
-        assert isinstance(found, Shadow)
+        if isinstance(found, shadow.Rejected):
+            self.reply(topics.SHADOW_UPDATE_REJECTED, found, shadow=name)
+            return
         self.shadows[name] = found
         self.reply(topics.SHADOW_UPDATE_ACCEPTED, shadow.confirm(found, update, BEGIN), shadow=name)
         if (delta := shadow.delta(found, BEGIN)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -115,6 +116,27 @@ def test_what_comes_twice_or_late_does_nothing_more(site: Site) -> None:
     late = site.ask(("a", "jobs/j1/update", {"status": "FAILED"}))
     assert late[0][0] == "a/jobs/j1/update/rejected"
     assert site.status("j1") == {"a": "SUCCEEDED"}
+
+
+def test_an_end_waits_for_the_file_that_it_names(site: Site) -> None:
+    """The two may be heard by two controllers, in any order, and either may be lost: the end is not accepted alone."""
+    site.order("j1", "a", "b")
+    site.step()
+    file = b"packed"
+    done: tuple[str, str, object] = ("a", "jobs/j1/update", {
+        "status": "SUCCEEDED", "expectedVersion": 1, "statusDetails": {"result": hashlib.sha256(file).hexdigest()},
+    })  # fmt: skip
+    ((topic, answer),) = site.ask(done)
+    assert (topic, answer["code"]) == ("a/jobs/j1/update/rejected", "InvalidStateTransition")
+    assert "has not come" in answer["message"]
+    assert site.status("j1") == {"a": "QUEUED", "b": "QUEUED"}
+    for body in (b"another one", file):
+        site.controller.receive([Incoming(f"{T}/a/results/j1", body)])
+        ((topic, _),) = site.ask(done)
+    assert topic == "a/jobs/j1/update/accepted"
+    assert [topic for topic, _ in site.ask(done)] == ["a/jobs/j1/update/accepted"]
+    assert site.registry.jobs.results("j1") == {"a": file}
+    assert site.status("j1") == {"a": "SUCCEEDED", "b": "QUEUED"}
 
 
 def test_a_retry_is_another_execution(site: Site) -> None:

@@ -14,6 +14,7 @@ from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.presence import Presence, Status
 from cloud_bridge.protocol.fleet.shadow import Shadow
 from edge_runtime.errors import InputError
+from edge_runtime.reading import decoder
 
 with required("a fleet's registry"):
     from sqlalchemy import Connection, delete, select, update
@@ -158,6 +159,6 @@ class Devices:
 
 def _presence(data: bytes, thing: str) -> Presence:
     try:
-        return msgspec.json.decode(data, type=Presence)
+        return decoder(Presence).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"the registry's entry of {thing} is damaged: {error}; remove the thing") from error

@@ -12,7 +12,7 @@ from cloud_bridge.extra import required
 from cloud_bridge.fleet import log
 from cloud_bridge.fleet.events import Began
 from cloud_bridge.fleet.registry.database import chunks
-from cloud_bridge.fleet.registry.tables import executions, jobs, lines
+from cloud_bridge.fleet.registry.tables import executions, jobs, lines, results
 from cloud_bridge.protocol.fleet.jobs import BY_DEVICE, Details, JobExecution
 from edge_runtime.errors import InputError
 
@@ -56,6 +56,12 @@ class Held:
         for some in chunks(sorted(set(things))):
             query = select(executions).where(executions.c.job == self.job, executions.c.thing.in_(some))
             found |= {row.thing: execution(row) for row in self._connection.execute(query)}
+        return found
+
+    def file(self, thing: str) -> bytes | None:
+        """What it has brought back from a thing so far."""
+        query = select(results.c.body).where(results.c.job == self.job, results.c.thing == thing)
+        found: bytes | None = self._connection.execute(query).scalar()
         return found
 
     def put(self, changes: Mapping[str, tuple[JobExecution | None, JobExecution]]) -> None:

@@ -48,6 +48,9 @@ Code: TypeAlias = Literal[
 ]
 """Why a request is rejected."""
 
+FILE = "result"
+"""The detail in which the last report of a job names the SHA-256 of the file that it has brought."""
+
 MOST_DETAILS = 20
 LONGEST_DETAIL = 1024
 Details = Annotated[

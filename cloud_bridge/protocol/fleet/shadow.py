@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from cloud_bridge.protocol.fleet.names import Count, Model, Seconds, Token, Version
 from cloud_bridge.protocol.fleet.wire import Message, sorted_json
 from edge_runtime.errors import ProtocolError
+from edge_runtime.reading import convert
 from edge_runtime.routing.policy import Policy
 
 CONFIG, MODELS = "config", "models"
@@ -169,7 +170,7 @@ def delta(shadow: Shadow, now: float) -> Delta | None:
 def read(section: Section, kind: type[_Holds]) -> _Holds:
     """What a shadow's section says, as Config or Models. Raises ProtocolError."""
     try:
-        return msgspec.convert(section, kind)
+        return convert(section, kind)
     except msgspec.ValidationError as error:
         raise ProtocolError(f"this is no state of the shadow {kind.__name__.lower()!r}: {str(error)[:300]}") from error
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edge_runtime.errors import InputError, ProtocolError
+from edge_runtime.reading import decoder
 
 LIMIT = 128 * 1024
 """Bytes of a message, at most: as many as AWS IoT Core carries."""
@@ -40,7 +41,7 @@ def decode(data: bytes | memoryview, kind: type[_Read], limit: int = LIMIT) -> _
     if len(data) > limit:
         raise ProtocolError(f"{len(data)} bytes are too many for {_named(kind)}: at most {limit} are read")
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder(kind).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProtocolError(f"this is not {_named(kind)}: {str(error)[:_TOLD]}") from error
     except RecursionError as error:

@@ -1,0 +1,1 @@
+"""A fleet under violence, and what is true of it afterwards."""
