@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cloud_bridge.agent import deploy
-from cloud_bridge.agent.commands import Activate, steps_of
+from cloud_bridge.agent.commands import resolve, steps_of
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.figures import figures
 from cloud_bridge.agent.journal import Journal
@@ -32,6 +32,7 @@ from cloud_bridge.agent.talk import Talk
 from cloud_bridge.agent.when import Instant
 from cloud_bridge.control.link import Down, Event, Link, Said, Taken, Up
 from cloud_bridge.control.paho import PahoLink, Tls
+from cloud_bridge.protocol.fleet.commands import Activate, Command
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.rpc import DeviceStatus, Running
 from cloud_bridge.protocol.fleet.shadow import Config
@@ -216,12 +217,12 @@ class Agent:
         if self._stopping.is_set() or (wish := self._shadows.wanted()) is None:
             return False
         model, version = wish
-        trouble = self._activate(Activate(model=model, version=version, budget=self.config.budgets.get(model)))
+        trouble = self._activate(resolve(Activate(model=model, version=version), self.config.budgets))
         if not self._stopping.is_set():
             self._shadows.tried(model, version, trouble)
         return True
 
-    def _activate(self, work: Activate) -> str:
+    def _activate(self, work: Command) -> str:
         """What a shadow desires goes through the same steps as a job, and back like it: why it could not be."""
         try:
             for step in steps_of(work):

@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import TypeAlias
 
-from cloud_bridge.agent.commands import Activate, Deploy, Rollback
 from cloud_bridge.agent.work import Done
+from cloud_bridge.protocol.fleet.commands import Activate, Deploy, Rollback
 from edge_runtime.bundles import archive
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.store import Store
@@ -72,7 +72,7 @@ def soak(store: Store, work: Activate | Deploy, health: Health, clock: Callable[
     while True:
         if (active := store.active(work.model)) != work.version:
             raise BundleError(f"{work.model} {active} was activated while {work.version} was on trial")
-        wrong, elapsed = health(work.model, work.failures), clock() - begin
+        wrong, elapsed = health(work.model, work.health.failures), clock() - begin
         if wrong:
             raise RunError(f"{work.model} {work.version} is not well after {elapsed:.1f} s on trial: {wrong}")
         if elapsed >= work.soak:
@@ -130,7 +130,7 @@ def _installed(store: Store, deploy: Deploy) -> bool:
 
 
 def _ordered(bundle: Bundle, work: Activate | Deploy) -> Bundle:
-    if work.digest not in ("", bundle.digest):
+    if isinstance(work, Deploy) and work.digest != bundle.digest:
         raise DigestError(
             f"{work.model} {work.version} is installed with digest {bundle.digest[:12]}, and {work.digest[:12]} was "
             "ordered: give a changed bundle a new version"
