@@ -10,6 +10,7 @@ from threading import Event
 from typing import TypeAlias
 
 from cloud_bridge.agent import child, deploy
+from cloud_bridge.agent.deploy import Watch
 from cloud_bridge.agent.work import LONGEST_BODY, Done
 from cloud_bridge.protocol.fleet.commands import Activate, Benchmark, CollectLog, Command, Deploy, Rollback, Tune
 from edge_runtime.bundles.store import Store
@@ -31,11 +32,14 @@ class Hands:
     def __init__(
         self, store: Store, fetch: deploy.Fetch, *, health: deploy.Health = unwatched, log: Path | None = None,
         device: str | None = None, measure: Measure = child.ask, clock: Callable[[], float] = time.monotonic,
+        keep: int = 1, calls: Watch | None = None,
     ) -> None:  # fmt: skip
-        """`fetch` brings artifacts; `health` tells how a model on trial does; `log` is the decision log of the device's
-        runtime, and `device` the engine, or engine and device, that it is held to."""
-        self._store, self._fetch, self._health, self._log = store, fetch, health, log
-        self._device, self._measure, self._clock = device, measure, clock
+        """`fetch` brings artifacts; `health` tells how a model on trial does, and so do the `calls` that are counted
+        meanwhile; `log` is the decision log of the device's runtime, and `device` the engine, or engine and device, that it
+        is held to; `keep` versions stay beside the active one."""
+        self._store, self._fetch, self._log = store, fetch, log
+        self._health, self._calls = health, calls
+        self._device, self._measure, self._clock, self._keep = device, measure, clock, keep
 
     def settle(self) -> tuple[str, ...]:
         """Bring back what was before every version on trial; where that fails, why."""
@@ -48,11 +52,13 @@ class Hands:
             case Deploy(), "install":
                 return deploy.install(self._store, work, self._fetch, halt)
             case Deploy() | Activate(), "activate":
+                if self._calls is not None:
+                    self._calls.begin(work.model, work.version)
                 return deploy.activate(self._store, work)
             case Deploy() | Activate(), "soak":
-                return deploy.soak(self._store, work, self._health, self._clock, halt)
+                return deploy.soak(self._store, work, self._well, self._clock, halt)
             case Deploy() | Activate(), "commit":
-                return deploy.commit(self._store, work)
+                return self._commit(work)
             case Rollback(), "choose":
                 return deploy.choose(self._store, work)
             case Rollback(), "rollback":
@@ -67,9 +73,23 @@ class Hands:
         """End this job's trial, if it has come to that: what is active then. Raises an EdgeError."""
         match work:
             case Deploy() | Activate():
+                self._end(work)
                 return deploy.back(self._store, work.model)
             case _:
                 return {}
+
+    def _well(self, model: str, failures: float) -> str:
+        wrong = "" if self._calls is None else self._calls.wrong(model, failures)
+        return wrong or self._health(model, failures)
+
+    def _commit(self, work: Deploy | Activate) -> Done:
+        done = deploy.commit(self._store, work)
+        self._end(work)
+        return Done(done.details | deploy.tidy(self._store, work.model, self._keep)) if isinstance(work, Deploy) else done
+
+    def _end(self, work: Deploy | Activate) -> None:
+        if self._calls is not None:
+            self._calls.end(work.model)
 
     def _collect(self, work: CollectLog) -> Done:
         if self._log is None:

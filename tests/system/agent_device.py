@@ -50,6 +50,8 @@ class Outcome(msgspec.Struct):
     active: str = ""
     before: str = ""
     trial: bool = False
+    kept: tuple[str, ...] = ()
+    """Installed at the end."""
     unsent: int = 0
     told: tuple[str, ...] = ()
     """The states that the server was told, in order."""
@@ -174,11 +176,13 @@ def restarted(folder: Path, work: Command, where: str) -> Outcome:
     assert job is not None
     assert job.state not in OPEN
     seen.state, seen.reason = job.state, job.details.get("reason", "")
+    seen.kept = store.versions("tiny")
     seen.active, seen.before = store.bundle("tiny").manifest.version, store.before("tiny")
     seen.trial, seen.unsent = store.trial("tiny") is not None, len(journal.outbox())
     seen.told = tuple((folder / "server").read_text().split())
     journal.close()
-    (store.bundle("tiny", "0.8").folder / "add.onnx").unlink()  # so that there is something to install
+    if "0.8" in store.versions("tiny"):
+        (store.bundle("tiny", "0.8").folder / "add.onnx").unlink()  # so that there is something to install
     store.install(folder / "0.8", activate=False)
     names = {path.name for path in (*store.path.iterdir(), *(store.path / "tiny").iterdir())}
     seen.leftovers = tuple(sorted(names - {"tiny", ".lock", "state.json", *store.versions("tiny")}))

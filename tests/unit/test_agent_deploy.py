@@ -16,7 +16,15 @@ from cloud_bridge.agent.obey import Hands
 from cloud_bridge.agent.work import LONGEST_BODY, Done, Order, Report
 from cloud_bridge.protocol.fleet.commands import Activate, CollectLog, Command, Deploy, Health, Rollback
 from edge_runtime.bundles.store import Store, read_bundle
-from edge_runtime.errors import BundleError, CancelledError, DigestError, InputError, NotInstalledError, RunError
+from edge_runtime.errors import (
+    BundleError,
+    CancelledError,
+    DigestError,
+    DiskFullError,
+    InputError,
+    NotInstalledError,
+    RunError,
+)
 from tests.bundles import write_bundle
 
 NOW = 1000.0
@@ -33,14 +41,15 @@ class Device:
         self.measured: list[Asked] = []
         self.ill = ""
         self.clock = 0.0
-        self.wrong = ""
+        self.bad = self.failed = ""
+        self.counted: list[str] = []
         self.allowed = 0.0
         self.hands = self.restarted()
 
-    def restarted(self, log: Path | None = None) -> Hands:
+    def restarted(self, log: Path | None = None, keep: int = 1) -> Hands:
         return Hands(
             self.store, self.fetch, health=self.health, log=log, device="onnx", measure=self.measure,
-            clock=lambda: self.clock,
+            clock=lambda: self.clock, keep=keep, calls=self,
         )  # fmt: skip
 
     def fetch(self, target: str, halt: Event) -> Path:
@@ -52,10 +61,20 @@ class Device:
         self.clock += 3.0
         return self.ill
 
+    def begin(self, model: str, version: str) -> None:
+        self.counted.append(f"begin {version} after {self.store.active(model)}")
+
+    def wrong(self, model: str, failures: float) -> str:
+        assert self.counted[-1].startswith("begin")
+        return self.failed
+
+    def end(self, model: str) -> None:
+        self.counted.append("end")
+
     def measure(self, asked: Asked, halt: Event) -> Done:
         self.measured.append(asked)
-        if self.wrong:
-            raise RunError(self.wrong)
+        if self.bad:
+            raise RunError(self.bad)
         return Done({"engine": "e"})
 
     def deploy(self, version: str = "1.1", **fields: object) -> Deploy:
@@ -114,7 +133,7 @@ def test_a_deploy_of_what_is_here(device: Device) -> None:
 
 def test_a_version_that_fails_its_check_is_never_active(device: Device) -> None:
     """It is installed, and that is all."""
-    device.wrong = "its outputs are wrong"
+    device.bad = "its outputs are wrong"
     report = device.do(device.deploy())
     assert (report.state, report.details["reason"], report.details["active"]) == ("FAILED", "its outputs are wrong", "1.0")
     assert report.details["step"] == "check"
@@ -128,6 +147,66 @@ def test_a_version_that_is_not_well_goes_back(device: Device) -> None:
     assert (report.state, report.details["step"], report.details["active"]) == ("FAILED", "soak", "1.0")
     assert "half of its calls fail" in report.details["reason"]
     assert (device.store.active("double"), device.store.trial("double"), device.clock) == ("1.0", None, 3.0)
+
+
+def test_a_version_whose_calls_fail_goes_back(device: Device) -> None:
+    """They are counted from before it serves until it does no more, or is kept."""
+    device.failed = "3 of 9 calls failed"
+    report = device.do(device.deploy(soak=600.0))
+    assert (report.state, report.details["active"]) == ("FAILED", "1.0")
+    assert "3 of 9 calls failed" in report.details["reason"]
+    assert device.counted == ["begin 1.1 after 1.0", "end"]
+    device.failed = ""
+    assert device.do(device.deploy()).state == "SUCCEEDED"
+    assert device.counted[2:] == ["begin 1.1 after 1.0", "end"]
+
+
+def test_old_versions_go_after_a_deploy(device: Device) -> None:
+    """As many stay as are to; after the activation of what is installed all do."""
+    for version, removed in (("1.1", None), ("1.2", "1.0"), ("1.3", "1.1")):
+        assert device.do(device.deploy(version)).details.get("removed") == removed
+    assert device.store.versions("double") == ("1.2", "1.3")
+    device.hands = device.restarted(keep=2)
+    assert "removed" not in device.do(device.deploy("1.4")).details
+    device.hands = device.restarted()
+    assert "removed" not in device.do(Activate(model="double", version="1.3")).details
+    assert device.store.versions("double") == ("1.2", "1.3", "1.4")
+
+
+def test_an_old_version_that_cannot_be_removed_fails_nothing(device: Device) -> None:
+    """What was deployed serves; why the other one is still there is told."""
+    device.do(device.deploy())
+    (device.store.path / "double" / "1.0" / "manifest.json").write_bytes(b"?")
+    report = device.do(device.deploy("1.2"))
+    assert (report.state, device.store.versions("double")) == ("SUCCEEDED", ("1.0", "1.1", "1.2"))
+    assert report.details["removed"]
+
+
+def test_a_deploy_that_finds_no_room_makes_some(device: Device) -> None:
+    """Versions that serve nothing any more go, of every model; where there are none it has failed, and all is as it was."""
+    device.store.install(write_bundle(device.folder / "other", name="other"))
+    for version in ("1.1", "1.2"):
+        device.store.install(write_bundle(device.folder / version, version))
+
+    def fetch(target: str, halt: Event) -> Path:
+        device.fetched.append(target)
+        if len(device.store.versions("double")) > 2:
+            raise DiskFullError("no room")
+        return device.folder / target
+
+    device.hands = Hands(device.store, fetch, measure=device.measure, keep=5)
+    assert device.do(device.deploy("1.3")).state == "SUCCEEDED"
+    assert (device.fetched, device.store.versions("double")) == (["1.3", "1.3"], ("1.1", "1.2", "1.3"))
+    assert device.store.versions("other") == ("1.0",)
+    device.store.prune("double", 1)
+
+    def full(target: str, halt: Event) -> Path:
+        raise DiskFullError("no room")
+
+    device.hands = Hands(device.store, full, measure=device.measure)
+    report = device.do(device.deploy("1.4"))
+    assert (report.state, report.details["reason"], report.details["active"]) == ("FAILED", "no room", "1.3")
+    assert device.store.versions("double") == ("1.2", "1.3")
 
 
 def test_a_first_version_that_is_not_well(device: Device) -> None:
@@ -186,6 +265,7 @@ def test_activate_and_rollback(device: Device) -> None:
 
 def test_a_rollback_is_done_once(device: Device) -> None:
     """However often its step is: it goes to what was chosen, not one further. And not over what somebody did meanwhile."""
+    device.hands = device.restarted(keep=2)
     device.do(device.deploy())
     device.do(device.deploy("1.2"))
     halt = Event()
