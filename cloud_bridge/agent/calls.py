@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from edge_runtime.runtime import Runtime
+from typing import TYPE_CHECKING
+
 from edge_runtime.tally import Tally
+
+if TYPE_CHECKING:
+    from edge_runtime.runtime import Runtime
 
 
 class Calls:

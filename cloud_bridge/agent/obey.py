@@ -14,7 +14,6 @@ from cloud_bridge.agent.deploy import Watch
 from cloud_bridge.agent.work import LONGEST_BODY, Done
 from cloud_bridge.protocol.fleet.commands import Activate, Benchmark, CollectLog, Command, Deploy, Rollback, Tune
 from edge_runtime.bundles.store import Store
-from edge_runtime.decisions import OLDER
 from edge_runtime.errors import InputError
 
 Measure: TypeAlias = Callable[[child.Asked, Event], Done]
@@ -106,6 +105,8 @@ class Hands:
 def newest(path: Path, limit: int) -> tuple[list[bytes], int]:
     """The last lines of a decision log of at most `limit` bytes together, and how many older ones there are. A last line
     that is not whole is left out. Raises InputError when there is no log."""
+    from edge_runtime.decisions import OLDER  # here: few logs are collected, and it brings all of routing
+
     lines: list[bytes] = []
     try:
         for file in (path.with_name(path.name + OLDER), path):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 from cloud_bridge.agent.deploy import Fetch
-from cloud_bridge.extra import required
+from cloud_bridge.extra import check_installed
 from edge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ def source(folder: Path, url: str | None, root: str | Path | None, limit: float 
         raise InputError(f"{limit} seconds for a download: give more than none")
     if url is None or root is None:
         return _nowhere
-    with required("fetching bundles from a repository"):
-        if find_spec("tuf") is None:  # it is imported when a bundle is fetched: until then it would be half of this process
-            raise ModuleNotFoundError(name="tuf")
+    check_installed("fetching bundles from a repository", "tuf")
     try:
         trust = Path(root).read_bytes()
     except OSError as error:
@@ -49,7 +46,7 @@ class Source:
 
     def fetch(self, target: str, halt: Event) -> Path:
         """The verified file of a target. Raises an EdgeError."""
-        from cloud_bridge.artifacts.trusted import Trusted
+        from cloud_bridge.artifacts.trusted import Trusted  # here: who waits for orders needs no tuf
 
         if self._trusted is None:
             self._trusted = Trusted(self._folder, self._trust, self._url)
