@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from edge_runtime.errors import InputError
 
@@ -16,6 +17,14 @@ PACKAGES = {
     **dict.fromkeys(("httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"), "cloud"),
 }
 """Each package, and the extra that brings it."""
+
+
+def check_installed(what: str, *packages: str) -> None:
+    """As `required`, without importing them: for what is only needed later."""
+    with required(what):
+        for package in packages:
+            if find_spec(package) is None:
+                raise ModuleNotFoundError(name=package)
 
 
 @contextmanager

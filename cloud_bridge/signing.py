@@ -6,6 +6,7 @@ a small JSON file beside it, to be put on the devices.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from cloud_bridge.extra import required
+from cloud_bridge.extra import check_installed, required
 from cloud_bridge.protocol.fleet import commands, wire
 from cloud_bridge.protocol.fleet.commands import Document
 from cloud_bridge.protocol.fleet.envelope import LARGEST, PAYLOAD_TYPE, Envelope, Signature
@@ -151,14 +152,21 @@ def read_private(path: Path) -> PrivateKey:
 
 def read_public(path: Path) -> PublicKey:
     """The key in a public key's file. Raises InputError."""
+    check_installed("signed jobs", "securesystemslib", "cryptography")  # which verify: by then it is too late to be told
     data, _ = _read(path)
     try:
         key = msgspec.json.decode(data, type=PublicKey)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no public key: {error}") from error
-    if key.keyid != (derived := _vendor(key).keyid):
+    if key.keyid != (derived := keyid(key)):
         raise InputError(f"{path}: the key's id is {derived}, and not {key.keyid[:80]!r} as the file says")
     return key
+
+
+def keyid(key: PublicKey) -> str:
+    """The id that belongs to a key, as TUF has it: the digest of its canonical JSON."""
+    told = {"keytype": key.keytype, "scheme": key.scheme, "keyval": {"public": key.keyval.public}}
+    return hashlib.sha256(wire.sorted_json(told)).hexdigest()
 
 
 def _check_signatures(envelope: Envelope, keys: Iterable[SSlibKey], threshold: int) -> None:

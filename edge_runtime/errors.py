@@ -7,7 +7,8 @@ EdgeError
 │   ├── ManifestError          it is not a manifest that this version reads
 │   ├── DigestError            bytes are not those that the manifest names
 │   ├── UntrustedError         what a server gave is not what the operator signed
-│   └── NotInstalledError      the store holds no such model, or no such version
+│   ├── NotInstalledError      the store holds no such model, or no such version
+│   └── DiskFullError          there is no room for it
 ├── BackendError           who set up the device
 │   ├── EngineMissingError     the engine, or a package that processing needs, is not installed
 │   ├── DeviceMissingError     the engine is here, the device that was asked for is not
@@ -78,6 +79,10 @@ class UntrustedError(BundleError):
 
 class NotInstalledError(BundleError):
     """The store holds no such model or no such version of it."""
+
+
+class DiskFullError(BundleError):
+    """A disk has no room for a bundle."""
 
 
 class BackendError(EdgeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from edge_runtime.engines import Loaded
 from edge_runtime.errors import InputError
 from edge_runtime.raw import Processors, later
 from edge_runtime.signature import input_check
+from edge_runtime.tally import Tally
 from edge_runtime.values import Array, Attempt, Result, Tensors
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class Local:
 class ModelStream:
     """Calls to a recurrent model on this device, its state carried along. One stream is for one thread at a time."""
 
-    def __init__(self, manifest: Manifest, local: Local) -> None:
+    def __init__(self, manifest: Manifest, local: Local, tally: Callable[[], Tally | None] = lambda: None) -> None:
+        """`tally` tells where its calls are counted, if anywhere."""
+        self._tally = tally
         self._stream: Stream = local.loaded.session.stream()
         self._local = local
         self._check = input_check(manifest.signature.stateless_inputs)
@@ -64,7 +67,16 @@ class ModelStream:
         the result has an `answer`, whose times count from the stream's beginning.
 
         A stream runs on this device whatever its `budget`, in seconds: the result tells whether it was met."""
-        start = monotonic()
+        start, tally = monotonic(), self._tally()
+        if tally is None:
+            return self._infer(inputs, budget, start)
+        with tally.call():
+            return self._infer(inputs, budget, start)
+
+    def _step(self, inputs: Tensors, *, budget: float | None) -> Result:
+        return self._infer(inputs, budget, monotonic())
+
+    def _infer(self, inputs: Tensors | Raw, budget: float | None, start: float) -> Result:
         check_budget(budget)
         if not isinstance(inputs, (dict, Mapping)):  # dict first: Mapping by itself takes four times as long
             return self._infer_raw(inputs, budget, start)
@@ -78,7 +90,7 @@ class ModelStream:
         if self._feed is None:
             self._feed = self._local.processors.get().feed()
         call = self._feed.before(inputs)
-        result = later(self.infer, call, budget, start)
+        result = later(self._step, call, budget, start)
         answer = self._feed.after(inputs, call, result.outputs)
         return structs.replace(result, answer=answer, elapsed=monotonic() - start)
 

@@ -18,6 +18,7 @@ from edge_runtime.remote import Call, nbytes
 from edge_runtime.routing.events import Done
 from edge_runtime.routing.policy import ON_DEVICE, Request
 from edge_runtime.signature import input_check
+from edge_runtime.tally import Tally
 from edge_runtime.values import Result, Tensors
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Model:
         """What is being done about its engine while it serves, in words: another one is compiled, it is tuned again."""
         self.budget: float | None = None
         """Seconds that a call may take which names no budget: see `Runtime.budgets`."""
+        self.tally: Tally | None = None
+        """Where its calls are counted, while somebody watches: see `Runtime.watch`."""
 
     @property
     def name(self) -> str:
@@ -91,12 +94,14 @@ class Model:
         the cloud gave none in time and no local run could; RunError when the local engine failed; EngineMissingError when
         processing needs a package that is not here.
         """
-        return self._infer(inputs, budget, best_effort, monotonic())
+        if self.tally is None:
+            return self._infer(inputs, budget, best_effort, monotonic())
+        return self._counted(inputs, budget, best_effort, monotonic())
 
     def submit(self, inputs: Tensors | Raw, *, budget: float | None = None, best_effort: bool = False) -> Future[Result]:
         """`infer` on another thread. The budget counts from now, waiting for a thread included."""
         start = monotonic()
-        return self._submit(lambda: self._infer(inputs, budget, best_effort, start))
+        return self._submit(lambda: self._counted(inputs, budget, best_effort, start))
 
     async def ainfer(self, inputs: Tensors | Raw, *, budget: float | None = None, best_effort: bool = False) -> Result:
         """`infer`, awaited."""
@@ -107,9 +112,7 @@ class Model:
     def stream(self) -> ModelStream:
         """A run of calls that carries the recurrent state from each to the next, on this device. Raises InputError when
         the model has no state or no local variant."""
-        if self._local is None:
-            raise InputError(f"{self.name} has no local variant; a stream runs on the device")
-        return ModelStream(self.manifest, self._local)
+        return self._stream(lambda: self.tally)
 
     def warm_up(self, inputs: Tensors, runs: int) -> tuple[int, float, float] | None:
         """Run the local variant a few times. The first run, in which an engine allocates and compiles, is not counted.
@@ -119,6 +122,18 @@ class Model:
         self._local.run(inputs)
         seconds = sorted(self._local.answer(inputs, None, monotonic(), "").elapsed for _ in range(runs))
         return Call(self.name, inputs).size, seconds[runs // 2], seconds[-1]
+
+    def _stream(self, tally: Callable[[], Tally | None]) -> ModelStream:
+        if self._local is None:
+            raise InputError(f"{self.name} has no local variant; a stream runs on the device")
+        return ModelStream(self.manifest, self._local, tally)
+
+    def _counted(self, inputs: Tensors | Raw, budget: float | None, best_effort: bool, start: float) -> Result:
+        tally = self.tally
+        if tally is None:
+            return self._infer(inputs, budget, best_effort, start)
+        with tally.call():
+            return self._infer(inputs, budget, best_effort, start)
 
     def _infer(self, inputs: Tensors | Raw, budget: float | None, best_effort: bool, start: float) -> Result:
         if budget is None:
@@ -146,6 +161,6 @@ class Model:
     def _infer_raw(self, inputs: Raw, budget: float | None, best_effort: bool, start: float) -> Result:
         processor = self._processors.get()
         if self.manifest.signature.recurrent:
-            stream = self.stream()
+            stream = self._stream(lambda: None)  # the whole of it is one call
             return raw.answer(processor, inputs, lambda call: raw.later(stream.infer, call, budget, start), start)
         return raw.answer(processor, inputs, lambda call: self._infer(call, budget, best_effort, start), start)

@@ -16,12 +16,13 @@ from edge_runtime.bundles.installed import Installed
 from edge_runtime.decisions import DecisionLog
 from edge_runtime.dispatch import Dispatch
 from edge_runtime.engines import Loaded
-from edge_runtime.errors import InputError
+from edge_runtime.errors import EdgeError, InputError
 from edge_runtime.local import check_budget
 from edge_runtime.model import Model
 from edge_runtime.profile import PROFILE, Profile, load
 from edge_runtime.remote import Remote
 from edge_runtime.routing.policy import Policy
+from edge_runtime.tally import Tally
 from edge_runtime.upkeep import Upkeep
 from edge_runtime.values import Result
 from edge_runtime.worth import worths
@@ -65,6 +66,7 @@ class Runtime:
         self._upkeep = Upkeep(measured, path, device, retune)
         self._models: dict[tuple[str, str, str], Model] = {}
         self._budgets: Mapping[str, float] = {}
+        self._tallies: dict[tuple[str, str], Tally] = {}
         self._opening = Lock()  # held for as long as a model takes to open; the other one never for long
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -108,6 +110,17 @@ class Runtime:
         for model in list(self._models.values()):
             model.budget = self._budgets.get(model.name)
 
+    def watch(self, name: str, version: str) -> Tally:
+        """Count how the calls of a version end, from now on until `unwatch`: also where it cannot be opened for one."""
+        tally = self._tallies[name, version] = Tally()
+        self._hand(name, version, tally)
+        return tally
+
+    def unwatch(self, name: str, version: str) -> None:
+        """Count them no more."""
+        self._tallies.pop((name, version), None)
+        self._hand(name, version, None)
+
     def model(self, name: str, version: str | None = None) -> Model:
         """The model of this name: its active version, or the one asked for. It is loaded at the first call and shared
         after that. Raises NotInstalledError, or a BackendError when it does not run here."""
@@ -123,9 +136,10 @@ class Runtime:
         if model is None:
             with self._opening:  # one at a time, and whoever asks for the same one waits for it here
                 self._check_open()
-                model = self._models.get(key) or self._load(bundle)
+                model = self._models.get(key) or self._opened(bundle)
                 self._models[key] = model
                 model.budget = self._budgets.get(model.name)
+                model.tally = self._tallies.get(key[:2])
         return model
 
     def close(self) -> None:
@@ -150,6 +164,20 @@ class Runtime:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _hand(self, name: str, version: str, tally: Tally | None) -> None:
+        for model in list(self._models.values()):
+            if (model.name, model.manifest.version) == (name, version):
+                model.tally = tally
+
+    def _opened(self, bundle: Bundle) -> Model:
+        try:
+            return self._load(bundle)
+        except EdgeError as error:
+            tally = self._tallies.get((bundle.manifest.name, bundle.manifest.version))
+            if tally is not None:
+                tally.fail(error)
+            raise
 
     def _load(self, bundle: Bundle) -> Model:
         manifest = bundle.manifest

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
-import numpy as np
 
 from edge_runtime.errors import InputError, ManifestError
-from edge_runtime.values import Array, Tensors
+
+if TYPE_CHECKING:  # numpy is imported where arrays are met: who reads manifests and runs nothing has none
+    import numpy as np
+
+    from edge_runtime.values import Array, Tensors
 
 DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
@@ -132,11 +135,13 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def zeros(self, sizes: Mapping[str, int]) -> dict[str, Array]:
         """The state that a stream starts with."""
+        import numpy as np
+
         specs = {spec.name: spec for spec in self.inputs}
         return {p.input: np.zeros(specs[p.input].sized(sizes), specs[p.input].dtype) for p in self.state}
 
 
-Check = Callable[[Tensors], None]
+Check: TypeAlias = "Callable[[Tensors], None]"
 
 
 def input_check(specs: Iterable[TensorSpec]) -> Check:
@@ -145,6 +150,8 @@ def input_check(specs: Iterable[TensorSpec]) -> Check:
     Made once a model and called on every inference, so the common case (right names, right dtype, fixed shape) is a few
     comparisons a tensor; what is wrong in detail is worked out only after something was found wrong.
     """
+    import numpy as np
+
     rows = [(spec, spec.name, np.dtype(spec.dtype), spec.fixed, spec.finite) for spec in specs]
     count = len(rows)
 
@@ -176,6 +183,8 @@ def sizes_of(specs: Iterable[TensorSpec], inputs: Tensors) -> dict[str, int]:
 
 
 def _check_shape(spec: TensorSpec, array: Any, dtype: np.dtype[Any], sizes: dict[str, int]) -> None:
+    import numpy as np
+
     if not isinstance(array, np.ndarray):
         raise InputError(f"input {spec.name!r} is a {type(array).__name__}; give a numpy array")
     if array.dtype != dtype:
@@ -197,6 +206,8 @@ def _check_shape(spec: TensorSpec, array: Any, dtype: np.dtype[Any], sizes: dict
 
 def _explain(inputs: Any, specs: list[TensorSpec]) -> InputError:
     """The error for inputs whose names or types are not the signature's."""
+    import numpy as np
+
     if not isinstance(inputs, Mapping):
         return InputError(f"inputs is a {type(inputs).__name__}; give a mapping of tensor name to numpy array")
     names = [spec.name for spec in specs]

@@ -11,35 +11,34 @@ from __future__ import annotations
 
 import logging
 import queue
-import shutil
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cloud_bridge.agent import child, deploy
-from cloud_bridge.agent.commands import Activate, steps_of
+from cloud_bridge.agent.acts import Acts
+from cloud_bridge.agent.calls import Calls
 from cloud_bridge.agent.duty import Duty
-from cloud_bridge.agent.figures import figures
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.obey import Hands, Measure, unwatched
 from cloud_bridge.agent.orders import Orders, moved_by, read_keys
 from cloud_bridge.agent.shadows import Shadows
+from cloud_bridge.agent.source import LIMIT, source
+from cloud_bridge.agent.standing import Standing, Trouble
 from cloud_bridge.agent.talk import Talk
 from cloud_bridge.agent.when import Instant
 from cloud_bridge.control.link import Down, Event, Link, Said, Taken, Up
 from cloud_bridge.control.paho import PahoLink, Tls
 from cloud_bridge.protocol.fleet.names import check
-from cloud_bridge.protocol.fleet.rpc import DeviceStatus, Running
 from cloud_bridge.protocol.fleet.shadow import Config
-from cloud_bridge.protocol.fleet.telemetry import Figures
 from cloud_bridge.protocol.fleet.topics import Tree
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.bundles.store import Store
-from edge_runtime.errors import CancelledError, EdgeError, InputError
+from edge_runtime.errors import EdgeError, InputError
 from edge_runtime.routing.policy import Policy
 
 if TYPE_CHECKING:
@@ -63,11 +62,13 @@ class Agent:
     `broker` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?ca=FILE]; `own` the device's certificate and key. It obeys
     whatever `threshold` of the `keys` have signed: files, or folders of .pub files. Bundles come from `artifacts`, the URL
     of a repository that is trusted by `root_metadata`, the root.json that came with the device. With `runtime`, the one
-    that serves this store in this process, budgets and policy of the shadow `config` rule it; `health` says what is wrong
-    with a model on trial, given its name and the share of calls that may fail. `state` is a folder for the journal
-    (default: STORE/.agent). Figures are told each `telemetry` seconds; None: never. `measure` does the steps that open
-    engines, by default in a process of their own. Raises InputError and BundleError for
-    what cannot be used; a broker that is away is waited for.
+    that serves this store in this process, budgets and policy of the shadow `config` rule it, and a version on trial goes
+    back when too many of its calls fail; `health` says what else is wrong with a model on trial, given its name and the
+    share of calls that may fail. `state` is a folder for the journal (default: STORE/.agent). Figures are told each
+    `telemetry` seconds; None: never. A bundle that is not there `fetch_limit` seconds after it was asked for is given up.
+    After a deploy, `keep` versions of the model stay beside the active one. `measure` does the steps that open engines, by
+    default in a process of their own. Raises InputError and BundleError for what cannot be used; a broker that is away is
+    waited for.
     """
 
     def __init__(
@@ -75,41 +76,48 @@ class Agent:
         groups: Sequence[str] = (), artifacts: str | None = None, root_metadata: str | Path | None = None,
         own: Tls | None = None, aws: bool = False, runtime: Runtime | None = None,
         health: deploy.Health = unwatched, log: str | Path | None = None, device: str | None = None,
-        state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None,
-        measure: Measure = child.ask,
+        state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None, keep: int = 1,
+        fetch_limit: float = LIMIT, measure: Measure = child.ask,
     ) -> None:  # fmt: skip
         address = Address.parse(broker)
         if len(groups) > GROUPS:
             raise InputError(f"a device of {len(groups)} groups: it can be of {GROUPS}")
+        if keep < 1:
+            raise InputError(f"{keep} versions beside the active one: keep 1 or more, for there to be one to go back to")
         if telemetry is not None and not telemetry >= 1.0:
             raise InputError(f"figures each {telemetry} seconds: give 1 or more, or None")
         self.thing, self.groups = check(thing, "thing"), tuple(check(group, "group") for group in groups)
-        self._store = store if isinstance(store, Store) else Store(store)
-        folder = Path(state) if state is not None else self._store.path / STATE
-        fetch = _fetcher(folder, artifacts, root_metadata)
+        held = store if isinstance(store, Store) else Store(store)
+        folder = Path(state) if state is not None else held.path / STATE
+        fetch = source(folder / "artifacts", artifacts, root_metadata, fetch_limit)
         known = [key for path in keys for key in read_keys(Path(path))]
         tree = Tree(address.root, aws)
         self._link = link or PahoLink(address, thing, tree.heard_by(thing, self.groups), own=own)
-        self._hands = Hands(
-            self._store, fetch, health=health, log=None if log is None else Path(log), device=device, measure=measure
+        hands = Hands(
+            held, fetch, health=health, log=None if log is None else Path(log), device=device, keep=keep,
+            calls=None if runtime is None else Calls(runtime), measure=measure,
         )  # fmt: skip
-        self._runtime, self._began = runtime, time.monotonic()
+        self._runtime = runtime
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._work, self._stopping, self._halt = threading.Event(), threading.Event(), threading.Event()
-        self._trouble = ""
-        self.session = str(uuid.uuid4())
+        self._work, self._stopping = threading.Event(), threading.Event()
+        self._trouble = Trouble()
+        self.session, agent = str(uuid.uuid4()), version("edge-runtime")
         orders = Orders(self.thing, self.groups, known, threshold, time.time, lambda: self.config.budgets)
         self._journal = _journal(folder)
         try:
-            self._duty = Duty(self._journal, orders.read, self._hands, self._succeeds)
+            self._duty = Duty(self._journal, orders.read, hands, self._succeeds)
+            standing = Standing(
+                thing, held, self._journal, self._trouble, self._problems, session=self.session, agent=agent
+            )  # fmt: skip
             self._shadows = Shadows(
-                tree, thing, self._journal, self._active, self._apply, Policy() if runtime is None else runtime.policy
+                tree, thing, self._journal, standing.active, self._apply, Policy() if runtime is None else runtime.policy
             )
             self._talk = Talk(
-                tree, thing, self.groups, self._duty, self._journal, self._shadows, self._describe,
-                session=self.session, agent=version("edge-runtime"),
-                figures=None if telemetry is None else self._figures, every=telemetry or 0.0,
+                tree, thing, self.groups, self._duty, self._journal, self._shadows, standing.status,
+                session=self.session, agent=agent, figures=None if telemetry is None else standing.figures,
+                every=telemetry or 0.0,
             )  # fmt: skip
+            self._acts = Acts(self._duty, self._shadows, hands)
         except BaseException:
             self._journal.close()
             raise
@@ -136,8 +144,7 @@ class Agent:
         """Let the step under way end soon, say that this device leaves on purpose, and end. A version on trial goes back at
         the next start, and a job goes on then."""
         self._stopping.set()
-        self._halt.set()
-        self._duty.stop()
+        self._acts.stop()
         self._work.set()
         self._events.put(None)
         for thread in self._threads:
@@ -163,7 +170,7 @@ class Agent:
             try:
                 self._say([*self._react(event), *self._talk.due(_now())])
             except EdgeError as error:
-                self._troubled(error)
+                self._trouble.meet(error)
                 self._link.renew()  # what was not acknowledged comes again
                 self._stopping.wait(_TROUBLE)
 
@@ -194,86 +201,29 @@ class Agent:
         while not self._stopping.is_set():
             self._work.clear()
             try:
-                while self._act():
+                while self._acts.act(time.time()):
                     self._events.put(None)
                 if time.monotonic() > swept:
                     swept = time.monotonic() + _SWEEP
                     self._journal.sweep(time.time())
             except EdgeError as error:
-                self._troubled(error)
+                self._trouble.meet(error)
                 self._stopping.wait(_TROUBLE)
             else:
-                self._trouble = ""
+                self._trouble.end()
                 self._work.wait(_SWEEP)
-
-    def _act(self) -> bool:
-        """One act of a job, or one wish of the shadow; False when there is nothing to do."""
-        if self._duty.act(time.time()):
-            self._shadows.acted()
-            return True
-        if self._stopping.is_set() or (wish := self._shadows.wanted()) is None:
-            return False
-        model, version = wish
-        trouble = self._activate(Activate(model=model, version=version, budget=self.config.budgets.get(model)))
-        if not self._stopping.is_set():
-            self._shadows.tried(model, version, trouble)
-        return True
 
     def _succeeds(self, job: str) -> None:
         """What was desired before is noted to be over while the job is not: a crash in between leaves no old wish."""
         self._shadows.acted(moved_by(self._journal.document(job)))
-
-    def _activate(self, work: Activate) -> str:
-        """What a shadow desires goes through the same steps as a job, and back like it: why it could not be."""
-        try:
-            for step in steps_of(work):
-                self._hands.run(work, step.name, {}, self._halt)
-        except (EdgeError, CancelledError) as error:
-            try:
-                self._hands.back(work)
-            except EdgeError as worse:
-                return f"{error}; and what was before could not be brought back: {worse}"
-            return str(error)
-        return ""
 
     def _apply(self, config: Config) -> None:
         if self._runtime is not None:
             self._runtime.policy = config.policy
             self._runtime.budgets = config.budgets
 
-    def _active(self) -> Mapping[str, str]:
-        try:
-            found = {name: self._store.active(name) for name in self._store.names()}
-        except EdgeError as error:
-            self._troubled(error)
-            return {}
-        return {name: active for name, active in found.items() if active is not None}
-
-    def _troubled(self, error: EdgeError) -> None:
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            _log.error("%s", error)
-
-    def _figures(self, unix: float) -> Figures:
-        waiting = len(self._journal.outbox())
-        return figures(self._store.path, unix=unix, uptime=time.monotonic() - self._began, waiting=waiting)
-
-    def _describe(self, unix: float) -> DeviceStatus:
-        """How this device is."""
-        problems = [*self._duty.troubles, *(f"the broker grants no {each}" for each in self._talk.refused)]
-        models = {}
-        for name, active in self._active().items():
-            try:
-                models[name] = Running(version=active, digest=self._store.bundle(name, active).digest)
-            except EdgeError as error:
-                problems.append(f"{name}: {error}")
-        job = self._journal.next()
-        return DeviceStatus(
-            thing=self.thing, session=self.session, agent=version("edge-runtime"), timestamp=unix,
-            uptime=time.monotonic() - self._began, models=models, job=None if job is None else job.id,
-            waiting=len(self._journal.outbox()), free=shutil.disk_usage(self._store.path).free,
-            problems=(*problems, *([self._trouble] if self._trouble else [])),
-        )  # fmt: skip
+    def _problems(self) -> list[str]:
+        return [*self._duty.troubles, *(f"the broker grants no {each}" for each in self._talk.refused)]
 
 
 def _now() -> Instant:
@@ -286,31 +236,3 @@ def _journal(folder: Path) -> Journal:
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror}; give another folder for the agent's state") from error
     return Journal(folder / "journal.sqlite")
-
-
-def _fetcher(folder: Path, url: str | None, root: str | Path | None) -> deploy.Fetch:
-    """Where bundles come from."""
-    if (url is None) != (root is None):
-        raise InputError(
-            "bundles come from a repository, trusted by a root: give both its URL and its root.json, or neither"
-        )
-    if url is None or root is None:
-        return _nowhere
-    from cloud_bridge.artifacts.trusted import Trusted  # here: a device that is given no bundles needs no tuf
-
-    try:
-        trusted = Trusted(folder / "artifacts", Path(root).read_bytes(), url)
-    except OSError as error:
-        raise InputError(f"the root of the repository cannot be read at {root}: {error.strerror}") from error
-
-    def fetch(target: str, halt: threading.Event) -> Path:
-        trusted.refresh(cancel=halt)
-        return trusted.download(trusted.find_path(target), cancel=halt)
-
-    return fetch
-
-
-def _nowhere(target: str, halt: threading.Event) -> Path:
-    raise InputError(
-        f"{target} cannot be fetched: this device's agent was given no repository (--artifacts, --root-metadata)"
-    )

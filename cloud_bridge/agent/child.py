@@ -16,8 +16,8 @@ from threading import Event
 
 import msgspec
 
-from cloud_bridge.agent.commands import Activate, Benchmark, Deploy, Tune
 from cloud_bridge.agent.work import Done
+from cloud_bridge.protocol.fleet.commands import Activate, Benchmark, Deploy, Tune
 from edge_runtime.errors import CancelledError, EdgeError, RunError
 
 LIMIT = 6 * 3600.0

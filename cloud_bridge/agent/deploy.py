@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from cloud_bridge.agent.commands import Activate, Deploy, Rollback
 from cloud_bridge.agent.work import Done
+from cloud_bridge.protocol.fleet.commands import Activate, Deploy, Rollback
 from edge_runtime.bundles import archive
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.store import Store
-from edge_runtime.errors import BundleError, CancelledError, DigestError, EdgeError, RunError
+from edge_runtime.errors import BundleError, CancelledError, DigestError, DiskFullError, EdgeError, RunError
 
 Fetch: TypeAlias = Callable[[str, Event], Path]
 """The verified file of a target, on this disk, also when it is asked for again. Raises an EdgeError; CancelledError soon
@@ -26,6 +26,23 @@ after the event is set."""
 Health: TypeAlias = Callable[[str, float], str]
 """What is wrong with a model that serves, of whose calls this share may fail; "" where nothing is. Raises an EdgeError
 where that cannot be told."""
+
+
+class Watch(Protocol):
+    """Counts the calls of a version on trial: `calls.Calls`."""
+
+    def begin(self, model: str, version: str) -> None:
+        """It is about to be on trial."""
+        ...
+
+    def wrong(self, model: str, failures: float) -> str:
+        """As Health."""
+        ...
+
+    def end(self, model: str) -> None:
+        """It is on trial no more."""
+        ...
+
 
 GLANCE = 1.0
 """Seconds between two looks at the health of a version on trial."""
@@ -47,7 +64,18 @@ def settle(store: Store) -> tuple[str, ...]:
 
 
 def install(store: Store, deploy: Deploy, fetch: Fetch, halt: Event) -> Done:
-    """Have the version in the store; nothing is fetched where it is there already. Raises DigestError for another one."""
+    """Have the version in the store; nothing is fetched where it is there already. Where there is no room for it, versions
+    are removed that serve nothing any more. Raises DigestError for another one."""
+    try:
+        _install(store, deploy, fetch, halt)
+    except DiskFullError:
+        if not [version for name in store.names() for version in store.prune(name, 1)]:
+            raise
+        _install(store, deploy, fetch, halt)
+    return Done()
+
+
+def _install(store: Store, deploy: Deploy, fetch: Fetch, halt: Event) -> None:
     if not _installed(store, deploy):
         path = fetch(deploy.target, halt)
         with archive.opened(path) as (manifest, contents):
@@ -55,7 +83,6 @@ def install(store: Store, deploy: Deploy, fetch: Fetch, halt: Event) -> Done:
         if found != (wanted := (deploy.model, deploy.version, deploy.digest)):
             raise DigestError(f"{deploy.target} holds {_shown(*found)}, and not {_shown(*wanted)}, as it was ordered")
         store.install(path, activate=False)
-    return Done()
 
 
 def activate(store: Store, work: Activate | Deploy) -> Done:
@@ -72,7 +99,7 @@ def soak(store: Store, work: Activate | Deploy, health: Health, clock: Callable[
     while True:
         if (active := store.active(work.model)) != work.version:
             raise BundleError(f"{work.model} {active} was activated while {work.version} was on trial")
-        wrong, elapsed = health(work.model, work.failures), clock() - begin
+        wrong, elapsed = health(work.model, work.health.failures), clock() - begin
         if wrong:
             raise RunError(f"{work.model} {work.version} is not well after {elapsed:.1f} s on trial: {wrong}")
         if elapsed >= work.soak:
@@ -86,6 +113,15 @@ def commit(store: Store, work: Activate | Deploy) -> Done:
     bundle = _ordered(store.bundle(work.model, work.version), work)
     store.commit(work.model, work.version)
     return Done({"active": work.version, "digest": bundle.digest})
+
+
+def tidy(store: Store, model: str, keep: int) -> dict[str, str]:
+    """Remove old versions of a model: which. That one cannot be removed is told, and no failure of what was deployed."""
+    try:
+        removed = store.prune(model, keep)
+    except EdgeError as error:
+        return {"removed": str(error)}
+    return {"removed": ", ".join(removed)} if removed else {}
 
 
 def back(store: Store, model: str) -> dict[str, str]:
@@ -130,7 +166,7 @@ def _installed(store: Store, deploy: Deploy) -> bool:
 
 
 def _ordered(bundle: Bundle, work: Activate | Deploy) -> Bundle:
-    if work.digest not in ("", bundle.digest):
+    if isinstance(work, Deploy) and work.digest != bundle.digest:
         raise DigestError(
             f"{work.model} {work.version} is installed with digest {bundle.digest[:12]}, and {work.digest[:12]} was "
             "ordered: give a changed bundle a new version"

@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from cloud_bridge.agent.commands import Work, steps_of
+from cloud_bridge.agent.commands import steps_of
 from cloud_bridge.agent.journal import Journal, Letter
 from cloud_bridge.agent.work import (
     OPEN,
@@ -42,6 +42,7 @@ from cloud_bridge.agent.work import (
     admit,
     decide,
 )
+from cloud_bridge.protocol.fleet.commands import Command
 from cloud_bridge.protocol.fleet.jobs import State
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.wire import LIMIT
@@ -61,11 +62,11 @@ class Hands(Protocol):
         """Bring back what was before whatever is on trial, when the agent starts; what could not be, in words."""
         ...
 
-    def run(self, work: Work, step: str, details: dict[str, str], halt: Event) -> Done:
+    def run(self, work: Command, step: str, details: dict[str, str], halt: Event) -> Done:
         """Do a step; once more does no harm. Raises an EdgeError; CancelledError soon after `halt` was set."""
         ...
 
-    def back(self, work: Work) -> dict[str, str]:
+    def back(self, work: Command) -> dict[str, str]:
         """Bring back what was before this job's trial, if it is on trial: how it stands then. Raises an EdgeError."""
         ...
 
@@ -198,7 +199,7 @@ class Duty:
                 self._halt.clear()
         return order
 
-    def _run(self, work: Work, step: str, job: Job) -> bool:
+    def _run(self, work: Command, step: str, job: Job) -> bool:
         try:
             self._here = self._hands.run(work, step, job.details, self._halt)
         except CancelledError as error:
@@ -209,7 +210,7 @@ class Duty:
             self._here = Failed(str(error))
         return True
 
-    def _back(self, work: Work, reason: str) -> Undone:
+    def _back(self, work: Command, reason: str) -> Undone:
         try:
             return Undone(reason, self._hands.back(work))
         except EdgeError as error:

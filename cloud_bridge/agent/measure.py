@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cloud_bridge.agent.commands import Activate, Benchmark, Deploy, Tune
-from cloud_bridge.agent.work import Done
+from cloud_bridge.agent.work import LONGEST_BODY, Done
+from cloud_bridge.protocol.fleet.commands import Activate, Benchmark, Deploy, Tune
 from edge_runtime import backends
 from edge_runtime.backends.base import Session
 from edge_runtime.bench import report
@@ -30,9 +30,6 @@ from edge_runtime.tuning import compiled
 from edge_runtime.tuning.meters import meter
 from edge_runtime.tuning.tournament import tune as hold
 
-BODY = 100_000
-"""Bytes of a result, at most: with what is around it, it fits into a message that every broker takes."""
-
 DETAILS = 16
 """Details of a result, at most: what does not fit is in its body."""
 
@@ -47,8 +44,8 @@ def check(store: Installed, work: Activate | Deploy, device: str | None) -> Done
     loaded = open_best(bundle, load(store.path / PROFILE), device=device, caches=store.path / CACHE)
     with closing(loaded.session) as session:
         found = {"engine": str(loaded.candidate), **_compared(bundle, session, loaded.candidate.variant.tolerance)}
-        if work.budget is not None:
-            found["p99"] = f"{_in_time(bundle, session, work.budget) * 1e3:.3g} ms"
+        if work.health.p99 is not None:
+            found["p99"] = f"{_in_time(bundle, session, work.health.p99) * 1e3:.3g} ms"
     return Done(found)
 
 
@@ -117,8 +114,10 @@ def _in_time(bundle: Bundle, session: Session, budget: float) -> float:
 
 def _body(data: bytes) -> bytes:
     packed = zlib.compress(data, 9)
-    if len(packed) > BODY:
-        raise InputError(f"the result has {len(packed)} bytes compressed, and {BODY} travel: ask for fewer models or runs")
+    if len(packed) > LONGEST_BODY:
+        raise InputError(
+            f"the result has {len(packed)} bytes compressed, and {LONGEST_BODY} travel: ask for fewer models or runs"
+        )
     return packed
 
 

@@ -1,8 +1,7 @@
-"""From a command to what is done about it on this device: the steps of jobs, and the answers to questions."""
+"""From a command to what is done about it on this device: the steps of jobs."""
 
 from __future__ import annotations
 
-import shutil
 import time
 import zlib
 from collections.abc import Callable
@@ -10,18 +9,12 @@ from pathlib import Path
 from threading import Event
 from typing import TypeAlias
 
-import msgspec
-
 from cloud_bridge.agent import child, deploy
-from cloud_bridge.agent.commands import Activate, Benchmark, CollectLog, Deploy, Ping, Question, Rollback, Tune, Work
-from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.work import Done
+from cloud_bridge.agent.deploy import Watch
+from cloud_bridge.agent.work import LONGEST_BODY, Done
+from cloud_bridge.protocol.fleet.commands import Activate, Benchmark, CollectLog, Command, Deploy, Rollback, Tune
 from edge_runtime.bundles.store import Store
-from edge_runtime.decisions import OLDER
-from edge_runtime.errors import EdgeError, InputError
-
-LOG = 100_000
-"""Bytes of a collected log, compressed, at most."""
+from edge_runtime.errors import InputError
 
 Measure: TypeAlias = Callable[[child.Asked, Event], Done]
 """Does a step that opens engines: `child.ask`, in a process of its own."""
@@ -38,28 +31,33 @@ class Hands:
     def __init__(
         self, store: Store, fetch: deploy.Fetch, *, health: deploy.Health = unwatched, log: Path | None = None,
         device: str | None = None, measure: Measure = child.ask, clock: Callable[[], float] = time.monotonic,
+        keep: int = 1, calls: Watch | None = None,
     ) -> None:  # fmt: skip
-        """`fetch` brings artifacts; `health` tells how a model on trial does; `log` is the decision log of the device's
-        runtime, and `device` the engine, or engine and device, that it is held to."""
-        self._store, self._fetch, self._health, self._log = store, fetch, health, log
-        self._device, self._measure, self._clock = device, measure, clock
+        """`fetch` brings artifacts; `health` tells how a model on trial does, and so do the `calls` that are counted
+        meanwhile; `log` is the decision log of the device's runtime, and `device` the engine, or engine and device, that it
+        is held to; `keep` versions stay beside the active one."""
+        self._store, self._fetch, self._log = store, fetch, log
+        self._health, self._calls = health, calls
+        self._device, self._measure, self._clock, self._keep = device, measure, clock, keep
 
     def settle(self) -> tuple[str, ...]:
         """Bring back what was before every version on trial; where that fails, why."""
         return deploy.settle(self._store)
 
-    def run(self, work: Work, step: str, details: dict[str, str], halt: Event) -> Done:
+    def run(self, work: Command, step: str, details: dict[str, str], halt: Event) -> Done:
         """Do a step of a job. `details` is what the steps before it found. Raises an EdgeError; CancelledError soon after
         `halt` was set."""
         match work, step:
             case Deploy(), "install":
                 return deploy.install(self._store, work, self._fetch, halt)
             case Deploy() | Activate(), "activate":
+                if self._calls is not None:
+                    self._calls.begin(work.model, work.version)
                 return deploy.activate(self._store, work)
             case Deploy() | Activate(), "soak":
-                return deploy.soak(self._store, work, self._health, self._clock, halt)
+                return deploy.soak(self._store, work, self._well, self._clock, halt)
             case Deploy() | Activate(), "commit":
-                return deploy.commit(self._store, work)
+                return self._commit(work)
             case Rollback(), "choose":
                 return deploy.choose(self._store, work)
             case Rollback(), "rollback":
@@ -70,21 +68,35 @@ class Hands:
                 return self._measure(child.Asked(str(self._store.path), work, step, self._device), halt)
         raise InputError(f"{type(work).__name__} has no step {step!r}")
 
-    def back(self, work: Work) -> dict[str, str]:
+    def back(self, work: Command) -> dict[str, str]:
         """End this job's trial, if it has come to that: what is active then. Raises an EdgeError."""
         match work:
             case Deploy() | Activate():
+                self._end(work)
                 return deploy.back(self._store, work.model)
             case _:
                 return {}
 
+    def _well(self, model: str, failures: float) -> str:
+        wrong = "" if self._calls is None else self._calls.wrong(model, failures)
+        return wrong or self._health(model, failures)
+
+    def _commit(self, work: Deploy | Activate) -> Done:
+        done = deploy.commit(self._store, work)
+        self._end(work)
+        return Done(done.details | deploy.tidy(self._store, work.model, self._keep)) if isinstance(work, Deploy) else done
+
+    def _end(self, work: Deploy | Activate) -> None:
+        if self._calls is not None:
+            self._calls.end(work.model)
+
     def _collect(self, work: CollectLog) -> Done:
         if self._log is None:
             raise InputError("this device keeps no decision log: give its runtime and its agent the same path")
-        lines, lost = newest(self._log, work.limit)
+        lines, lost = newest(self._log, work.most)
         packed = zlib.compress(b"".join(lines), 9)
-        while len(packed) > LOG and lines:
-            cut = max(1, len(lines) - int(0.9 * len(lines) * LOG / len(packed)))
+        while len(packed) > LONGEST_BODY and lines:
+            cut = max(1, len(lines) - int(0.9 * len(lines) * LONGEST_BODY / len(packed)))
             lines, lost = lines[cut:], lost + cut
             packed = zlib.compress(b"".join(lines), 9)
         return Done({"lines": str(len(lines)), "older": str(lost)}, packed)
@@ -93,6 +105,8 @@ class Hands:
 def newest(path: Path, limit: int) -> tuple[list[bytes], int]:
     """The last lines of a decision log of at most `limit` bytes together, and how many older ones there are. A last line
     that is not whole is left out. Raises InputError when there is no log."""
+    from edge_runtime.decisions import OLDER  # here: few logs are collected, and it brings all of routing
+
     lines: list[bytes] = []
     try:
         for file in (path.with_name(path.name + OLDER), path):
@@ -105,58 +119,3 @@ def newest(path: Path, limit: int) -> tuple[list[bytes], int]:
         first -= 1
         size += len(lines[first])
     return lines[first:], first
-
-
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """How one model of a device stands."""
-
-    active: str | None
-    digest: str | None
-    trial: bool
-    versions: tuple[str, ...]
-    trouble: str = ""
-    """Why it cannot be used as it is."""
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How a device stands: the answer to `Status`."""
-
-    models: dict[str, Model]
-    free: int
-    """Bytes of the store's disk."""
-    waiting: int
-    """Jobs that are not finished."""
-    job: str
-    """The one under way, or the next; "": none."""
-    step: str
-    unsent: int
-    """Reports that the server has not accepted yet; 100 stands for more."""
-
-
-class Pong(msgspec.Struct, frozen=True):
-    """The answer to `Ping`."""
-
-    at: float
-    """This device's clock, in UNIX seconds."""
-
-
-def answer(question: Question, store: Store, journal: Journal, now: float) -> Standing | Pong:
-    """What is to be said to a question. Raises an EdgeError."""
-    if isinstance(question, Ping):
-        return Pong(now)
-    job = journal.next()
-    return Standing(
-        models={name: _model(store, name) for name in store.names()}, free=shutil.disk_usage(store.path).free,
-        waiting=journal.waiting(), job="" if job is None else job.id, step="" if job is None else job.step,
-        unsent=len(journal.outbox()),
-    )  # fmt: skip
-
-
-def _model(store: Store, name: str) -> Model:
-    versions = store.versions(name)
-    try:
-        active = store.active(name)
-        digest = None if active is None else store.bundle(name, active).digest
-        return Model(active=active, digest=digest, trial=store.trial(name) is not None, versions=versions)
-    except EdgeError as error:
-        return Model(active=None, digest=None, trial=False, versions=versions, trouble=str(error))

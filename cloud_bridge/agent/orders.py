@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cloud_bridge.agent import commands
-from cloud_bridge.agent.commands import Work
+from cloud_bridge.agent.commands import Budgets, resolve
 from cloud_bridge.agent.work import Order
-from cloud_bridge.protocol.fleet import commands as ordered
-from cloud_bridge.protocol.fleet.commands import Command, decode_document
+from cloud_bridge.protocol.fleet.commands import Activate, Deploy, Rollback, decode_document
 from cloud_bridge.protocol.fleet.envelope import LARGEST, Envelope
 from cloud_bridge.protocol.fleet.wire import decode
 from cloud_bridge.signing import PublicKey, read_public, verify
 from edge_runtime.errors import InputError, ProtocolError
-
-Budgets = Mapping[str, float]
-"""Seconds by model: what this device's shadow says."""
 
 
 class Orders:
@@ -34,32 +29,10 @@ class Orders:
         self._clock, self._budgets = clock, budgets
 
     def read(self, envelope: bytes) -> Order:
-        """What is ordered. Raises ProtocolError for what is not signed, or not for this device, now; InputError for what
-        this version does not do."""
+        """What is ordered. Raises ProtocolError for what is not signed, or not for this device, now."""
         signed = verify(envelope, self._keys, self._threshold, self._thing, self._groups, self._clock())
         document = signed.document
-        return Order(document.job_id, work_of(document.command, self._budgets()), document.expires_at)
-
-
-def work_of(command: Command, budgets: Budgets) -> Work:
-    """What an order is here: where it leaves a version's latency open, that is to keep the model's budget."""
-    match command:
-        case ordered.Deploy(model=model, version=version, digest=digest, target=target, health=health, soak=soak):
-            return commands.Deploy(
-                model=model, version=version, digest=digest, target=target, soak=soak, failures=health.failures,
-                budget=budgets.get(model) if health.p99 is None else health.p99,
-            )  # fmt: skip
-        case ordered.Activate(model=model, version=version, health=health, soak=soak):
-            budget = budgets.get(model) if health.p99 is None else health.p99
-            return commands.Activate(model=model, version=version, budget=budget, soak=soak, failures=health.failures)
-        case ordered.Rollback(model=model):
-            return commands.Rollback(model)
-        case ordered.Benchmark(models=models, runs=runs, seconds=seconds, device=device):
-            return commands.Benchmark(models=models, runs=runs, seconds=seconds, device=device or None)
-        case ordered.Tune(models=models, objective=objective, device=device, timeout=timeout):
-            return commands.Tune(models=models, objective=objective, device=device or None, timeout=timeout)
-        case ordered.CollectLog(most=most):
-            return commands.CollectLog(most)
+        return Order(document.job_id, resolve(document.command, self._budgets()), document.expires_at)
 
 
 def digest_of(envelope: bytes) -> str:
@@ -75,7 +48,7 @@ def digest_of(envelope: bytes) -> str:
 def moved_by(envelope: bytes) -> str | None:
     """The model that gets another version by a job that was taken; None where none does."""
     command = decode_document(decode(envelope, Envelope, LARGEST).payload).command
-    return command.model if isinstance(command, ordered.Deploy | ordered.Activate | ordered.Rollback) else None
+    return command.model if isinstance(command, Deploy | Activate | Rollback) else None
 
 
 def read_keys(path: Path) -> tuple[PublicKey, ...]:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from cloud_bridge.agent.desired import Wishes, configured
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.control.link import Said
@@ -32,8 +33,8 @@ from edge_runtime.routing.policy import Policy
 NEVER = float("inf")
 CONFLICT = 1.0
 """Seconds until a shadow is asked for anew that somebody else has changed meanwhile."""
-DESIRED, WISHED, ENDED = "shadow/config", "shadow/wished", "shadow/ended"
-"""What the journal remembers: the config that is desired; versions that are; those of them that a job has ended since."""
+DESIRED = "shadow/config"
+"""What the journal remembers: the config that is desired."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +70,7 @@ class Shadows:
         self.active, self._apply, self._policy = active, apply, policy
         self._lock = threading.RLock()
         self._mirrors = {CONFIG: Mirror(), MODELS: Mirror()}
-        self._tried: dict[str, tuple[str, str]] = {}
-        self._wished: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
-        self._known: dict[str, str] = msgspec.json.decode(journal.get(WISHED, "{}"))
-        self._ended: dict[str, str] = msgspec.json.decode(journal.get(ENDED, "{}"))
+        self._wishes = Wishes(journal)
         self._changed = True
         self._desired: Section = msgspec.json.decode(journal.get(DESIRED, "{}"))
         self.config = Config(policy=policy)
@@ -136,16 +133,12 @@ class Shadows:
     def wanted(self) -> tuple[str, str] | None:
         """A model, and the version of it that is desired and was not tried yet."""
         with self._lock:
-            active = self.active()
-            for model, version in self._wishes().items():
-                if active.get(model) != version and self._tried.get(model, ("", ""))[0] != version:
-                    return model, version
-            return None
+            return self._wishes.next(self.active())
 
     def tried(self, model: str, version: str, trouble: str = "") -> None:
         """A version that was wanted is active now, or is not, for this reason."""
         with self._lock:
-            self._tried[model] = version, trouble
+            self._wishes.tried(model, version, trouble)
             self._changed = True
 
     def acted(self, model: str | None = None) -> None:
@@ -153,54 +146,11 @@ class Shadows:
         by what this device knew before it started; what could not be activated may be possible now."""
         with self._lock:
             self._changed = True
-            self._tried = {each: found for each, found in self._tried.items() if not found[1]}
-            wish = None if model is None else self._known.get(model)
-            if model is not None and wish is not None and self.active().get(model) != wish:
-                self._ended[model] = wish
-                self._tried.pop(model, None)  # who desires the same again desires it anew
-                self._keep(ENDED, self._ended)
-
-    def _wishes(self) -> dict[str, str]:
-        return {model: version for model, version in self._wished.items() if self._ended.get(model) != version}
-
-    def _wish(self, desired: Section) -> None:
-        """Take what is desired of the models, as far as it can be read; and forget what a job has ended, where nobody
-        desires it any more."""
-        given = desired.get("active")
-        self._wished, self._refused = {}, {}
-        for model, version in given.items() if isinstance(given, Mapping) else ():
-            try:
-                self._wished |= shadow.read({"active": {model: version}}, Models).active
-            except ProtocolError as error:
-                self._refused[model] = str(error)
-        if self._wished != self._known:
-            self._known = self._wished
-            self._keep(WISHED, self._known)
-        self._are_over({model: version for model, version in self._ended.items() if self._wished.get(model) != version})
-
-    def _are_over(self, wishes: Mapping[str, str]) -> None:
-        """These wishes are not desired any more: where they are from now on, that is said anew."""
-        ended = {model: version for model, version in self._ended.items() if wishes.get(model) != version}
-        if ended != self._ended:
-            self._ended = ended
-            self._keep(ENDED, ended)
+            self._wishes.acted(model, self.active())
 
     def _configure(self) -> None:
-        """Take what is desired of the config, entry by entry; keep it, and have it applied."""
-        budgets: dict[str, float] = {}
-        policy, refused = self._policy, {}
-        given = self._desired.get("budgets")
-        for model, budget in given.items() if isinstance(given, Mapping) else ():
-            try:
-                budgets |= shadow.read({"budgets": {model: budget}}, Config).budgets
-            except ProtocolError as error:
-                refused[model] = str(error)
-        if "policy" in self._desired:
-            try:
-                policy = shadow.read({"policy": self._desired["policy"]}, Config).policy
-            except ProtocolError as error:
-                refused["policy"] = str(error)
-        self.config = Config(budgets=budgets, policy=policy, refused=refused)
+        """Take what is desired of the config, and have it applied."""
+        self.config = configured(self._desired, self._policy)
         self._apply(self.config)
 
     def _got(self, name: str, mirror: Mirror, told: shadow.Document) -> None:
@@ -210,10 +160,10 @@ class Shadows:
         mirror.ask, self._changed = NEVER, True
         if name == CONFIG and mirror.desired != self._desired:
             self._desired = mirror.desired
-            self._keep(DESIRED, self._desired)
+            self._journal.set(DESIRED, msgspec.json.encode(self._desired).decode())
             self._configure()
         if name == MODELS:
-            self._wish(mirror.desired)
+            self._wishes.take(mirror.desired)
 
     def _none(self, mirror: Mirror, told: shadow.Rejected) -> None:
         if told.code == 404:
@@ -226,7 +176,7 @@ class Shadows:
         if told.client_token and told.client_token == mirror.token:
             mirror.version, mirror.token, mirror.told = max(mirror.version, told.version), "", NEVER
             if told.state.desired is not UNSET:
-                self._are_over(mirror.ending)
+                self._wishes.over(mirror.ending)
                 mirror.reported = None  # until all of it is known anew
                 return self._ask(name, now)
             mirror.reported = shadow.merge(mirror.reported or {}, mirror.sending)
@@ -251,11 +201,11 @@ class Shadows:
         if mirror.reported is None or mirror.told != NEVER:
             return []
         changed = shadow.change(mirror.reported, shadow.write(self._held(name)))
-        desired: Any = {"active": dict.fromkeys(self._ended)} if name == MODELS and self._ended else UNSET
+        desired: Any = {"active": dict.fromkeys(ended)} if name == MODELS and (ended := self._wishes.ended) else UNSET
         if not changed and desired is UNSET:
             return []
         mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
-        mirror.ending = {} if desired is UNSET else dict(self._ended)
+        mirror.ending = {} if desired is UNSET else dict(self._wishes.ended)
         update = shadow.Update(
             state=shadow.Change(desired=desired, reported=changed), version=mirror.version or None,
             client_token=mirror.token,
@@ -267,18 +217,7 @@ class Shadows:
             return []
 
     def _held(self, name: str) -> Config | Models:
-        if name == CONFIG:
-            return self.config
-        wishes = self._wishes()
-        refused = {
-            model: f"{version}: {trouble}"
-            for model, (version, trouble) in self._tried.items()
-            if trouble and wishes.get(model) == version
-        }  # fmt: skip
-        return Models(active=dict(self.active()), refused=self._refused | refused)
-
-    def _keep(self, name: str, value: object) -> None:
-        self._journal.set(name, msgspec.json.encode(value).decode())
+        return self.config if name == CONFIG else self._wishes.held(self.active())
 
     def _token(self) -> str:
         return secrets.token_hex(8)

@@ -19,8 +19,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from cloud_bridge.agent.commands import Step, Work
-from cloud_bridge.protocol.fleet.commands import LIFETIME
+from cloud_bridge.agent.commands import Step
+from cloud_bridge.protocol.fleet.commands import LIFETIME, Command
 from cloud_bridge.protocol.fleet.jobs import LONGEST_DETAIL, State
 
 OPEN: tuple[State, ...] = ("QUEUED", "IN_PROGRESS")
@@ -31,6 +31,9 @@ ATTEMPTS = 3
 WAITING = 100
 """Jobs that may be unfinished at once."""
 
+LONGEST_BODY = 100_000
+"""Bytes of a result, compressed, at most: with what is around it, it fits into a message that every broker takes."""
+
 LONGEST = LIFETIME + 300.0
 """Seconds that a job may have until it expires, by a clock that may be somewhat behind: its id is kept until then, and
 longer."""
@@ -40,7 +43,7 @@ class Order(msgspec.Struct, frozen=True):
     """What a verified document says."""
 
     id: str
-    work: Work
+    work: Command
     expires: float
     """The instant from which on it is not to be begun."""
 

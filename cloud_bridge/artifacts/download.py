@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from cloud_bridge.artifacts.pieces import AGAIN, Pace, Part, backoff, begins, ch
 from edge_runtime.errors import (
     BundleError,
     CancelledError,
+    DiskFullError,
     EdgeError,
     InputError,
     LateError,
@@ -150,7 +152,8 @@ def download(url: str, target: Path, size: int, sha256: str, watch: Watch, tls: 
         raise
     except OSError as error:
         _drop(path)
-        raise BundleError(f"{target} could not be written: {error.strerror}; make room on the disk") from error
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else BundleError
+        raise kind(f"{target} could not be written: {error.strerror}; make room on the disk") from error
 
 
 def _fetch(url: str, part: Part, folder: Path, watch: Watch, tls: ssl.SSLContext | None) -> None:
@@ -191,4 +194,4 @@ def _check_room(folder: Path, wanted: int, spare: int) -> None:
     free = shutil.disk_usage(folder).free
     if wanted + spare > free:
         room = f"{free / 1e6:.1f} MB are free and {spare / 1e6:.1f} MB are to stay free"
-        raise BundleError(f"{wanted / 1e6:.1f} MB more do not fit into {folder}, where {room}: make room on the disk")
+        raise DiskFullError(f"{wanted / 1e6:.1f} MB more do not fit into {folder}, where {room}: make room on the disk")

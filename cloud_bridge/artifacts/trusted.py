@@ -46,7 +46,7 @@ with required("fetching bundles from a repository"):
     from tuf.ngclient import FetcherInterface, TargetFile, Updater
 
 REFRESH = 120.0
-"""Seconds that the metadata may take, when no deadline is given."""
+"""Seconds that the metadata may take, at most."""
 
 ADVICE = {
     "expired": "nobody published for too long, or somebody keeps the newer ones back, or this device's clock is wrong",
@@ -108,12 +108,12 @@ class Trusted:
             )
         return target
 
-    def find_path(self, path: str) -> Target:
+    def find_path(self, path: str, *, deadline: float | None = None, cancel: threading.Event | None = None) -> Target:
         """The target of this path. Raises NotInstalledError when there is none."""
         if self._updater is None:
-            self.refresh()
+            self.refresh(deadline=deadline, cancel=cancel)
         assert self._updater is not None  # noqa: S101 - refresh raises, or it is there
-        self._fetcher.watch = self._watch(None, None)
+        self._fetcher.watch = self._watch(deadline, cancel)
         with self._explained():
             found = self._updater.get_targetinfo(path)
         if found is None:
@@ -141,7 +141,8 @@ class Trusted:
         return file
 
     def _watch(self, deadline: float | None, cancel: threading.Event | None) -> Watch:
-        return Watch(self._terms, time.monotonic() + REFRESH if deadline is None else deadline, cancel)
+        latest = time.monotonic() + REFRESH
+        return Watch(self._terms, latest if deadline is None else min(deadline, latest), cancel)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

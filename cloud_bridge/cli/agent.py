@@ -50,6 +50,14 @@ def add(commands: Commands) -> None:
         metavar="TIME",
         help="tell figures each so long (default: 60s)",
     )
+    agent.add_argument(
+        "--keep", type=count, default=1, metavar="N",
+        help="versions of a model that stay beside the active one after a deploy (default: 1, the one before)",
+    )  # fmt: skip
+    agent.add_argument(
+        "--fetch-limit", type=seconds, default=6 * 3600.0, metavar="TIME",
+        help="give up a bundle that is not there after so long (default: 21600s); the next try goes on from there",
+    )  # fmt: skip
     agent.add_argument("--state", type=Path, metavar="DIR", help="where its journal lies (default: STORE/.agent)")
     agent.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     agent.set_defaults(command=_agent)
@@ -66,7 +74,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             threshold=arguments.threshold, groups=arguments.group, artifacts=arguments.artifacts,
             root_metadata=arguments.root_metadata, aws=arguments.aws, log=arguments.log, device=arguments.device,
             own=None if arguments.cert is None else Tls(str(arguments.cert[0]), str(arguments.cert[1])),
-            state=arguments.state, telemetry=arguments.telemetry,
+            state=arguments.state, telemetry=arguments.telemetry, keep=arguments.keep, fetch_limit=arguments.fetch_limit,
         )  # fmt: skip
     ended = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections import deque
+from types import TracebackType
 
 from cloud_bridge.client.transfer import Transfer
 from cloud_bridge.stream import Stream
@@ -16,6 +17,19 @@ _LONGEST = 1e6
 
 UNSENT = 32 << 10
 """Bytes that may wait in the kernel, at most: what a cancelled call can still put on the wire."""
+
+
+class _Told:
+    """What a socket's error becomes. LateError is a TimeoutError, and so an OSError: it stays what it is."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, OSError) and not isinstance(error, LateError):
+            raise UnreachableError(str(error)) from error
+
+
+_TOLD = _Told()  # not made by `contextmanager`, which would cost each call of a model some microseconds
 
 
 class Link:
@@ -45,38 +59,28 @@ class Link:
         self.close()
         self._stream = Stream(self._adopt)
         try:
-            self._stream.connect(self._host, self._port, self._left)
-            if self._tls is not None:
-                self._stream.secure(self._tls, self._host, self._left)
-        except LateError:  # which is a TimeoutError, and so an OSError
+            with _TOLD:
+                self._stream.connect(self._host, self._port, self._left)
+                if self._tls is not None:
+                    self._stream.secure(self._tls, self._host, self._left)
+        except (LateError, UnreachableError):
             self.close()
             raise
-        except OSError as error:
-            self.close()
-            raise UnreachableError(str(error)) from error
 
     def send(self, pieces: deque[memoryview]) -> None:
         """As many bytes as can leave at once, and then wait until more can."""
         stream = self._connected()
-        try:
+        with _TOLD:
             self._transfer.sent += stream.send(pieces)
             if pieces:
                 stream.wait_for(self._left, write=True)
-        except LateError:
-            raise
-        except OSError as error:
-            raise UnreachableError(str(error)) from error
 
     def receive(self, buffer: memoryview) -> int:
         """How many bytes came into the buffer; 0 at the end of all."""
         stream = self._connected()
-        try:
+        with _TOLD:
             while (count := stream.receive(buffer)) is None:
                 stream.wait_for(self._left, write=False)
-        except LateError:
-            raise
-        except OSError as error:
-            raise UnreachableError(str(error)) from error
         self.heard |= bool(count)
         self._transfer.heard |= self.heard
         return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,15 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         if not self.history:
             raise NotInstalledError(f"no version was active before {self.active}: there is nothing to roll back to")
         return State(self.history[-1], self.history[:-1])
+
+    def old(self, versions: Sequence[str], keep: int) -> tuple[str, ...]:
+        """Which of these, the oldest first, may go where `keep` stay beside the active one: those that were active last,
+        then the newest. None where none is active; what a trial may go back to stays."""
+        if self.active is None:
+            return ()
+        ranked = dict.fromkeys((*reversed(self.history), *reversed(versions)))
+        others = [version for version in ranked if version != self.active and version in versions]
+        return tuple(others[max(keep, 1 if self.trial else 0) :])
 
     def forget(self, version: str) -> State:
         """Without this version in the history."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import msgspec
 
 from edge_runtime.bundles.bundle import Bundle, State, read_bundle
 from edge_runtime.bundles.manifest import MANIFEST, check_name, check_version
-from edge_runtime.errors import BundleError, ManifestError, NotInstalledError
+from edge_runtime.errors import BundleError, DiskFullError, ManifestError, NotInstalledError
 from edge_runtime.reading import decoder
 from edge_runtime.whole import Stamp, stamp
 
@@ -118,4 +119,5 @@ def disk(trouble: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BundleError(f"{trouble}: {error}") from error
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else BundleError
+        raise kind(f"{trouble}: {error}") from error

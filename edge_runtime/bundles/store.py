@@ -27,7 +27,7 @@ from edge_runtime.bundles import archive
 from edge_runtime.bundles.bundle import Bundle, State, read_bundle
 from edge_runtime.bundles.installed import STATE, Installed, disk
 from edge_runtime.bundles.manifest import MANIFEST, Manifest
-from edge_runtime.errors import BundleError, DigestError
+from edge_runtime.errors import BundleError, DigestError, DiskFullError
 from edge_runtime.whole import sync
 
 __all__ = ["Bundle", "State", "Store", "read_bundle"]
@@ -111,6 +111,14 @@ class Store(Installed):
             bundle.folder.rename(trash / version)  # at once out of sight, then deleted at leisure
             shutil.rmtree(trash)
 
+    def prune(self, name: str, keep: int) -> tuple[str, ...]:
+        """Delete old versions of a model: which. The active one stays, and `keep` others: first those that were active
+        last, then the newest. One on trial has the one before it beside it. Where none is active, all stay."""
+        old = self._state(name).old(self.versions(name), keep)
+        for version in old:
+            self.remove(name, version)
+        return old
+
     def verify(self, bundle: Bundle) -> None:
         """Hash every file of a bundle again. Raises DigestError if one is not what the manifest says, or is gone."""
         for file in archive.files_of(bundle.manifest):
@@ -158,7 +166,7 @@ class Store(Installed):
     def _check_space(self, manifest: Manifest) -> None:
         wanted, free = sum(file.size for file in archive.files_of(manifest)), shutil.disk_usage(self.path).free
         if wanted > free:
-            raise BundleError(
+            raise DiskFullError(
                 f"{manifest.name} needs {wanted / 1e6:.1f} MB in {self.path}, where {free / 1e6:.1f} MB are free"
             )
 

@@ -23,12 +23,12 @@ import msgspec
 
 from benchmarks.tiny import tiny_bundle
 from cloud_bridge.agent.child import Asked
-from cloud_bridge.agent.commands import Activate, Deploy, Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.measure import run
 from cloud_bridge.agent.obey import Hands
 from cloud_bridge.agent.work import OPEN, Done, Order
+from cloud_bridge.protocol.fleet.commands import Activate, Command, Deploy, Health, Rollback
 from edge_runtime import backends
 from edge_runtime.bundles.store import Store, read_bundle
 
@@ -50,6 +50,8 @@ class Outcome(msgspec.Struct):
     active: str = ""
     before: str = ""
     trial: bool = False
+    kept: tuple[str, ...] = ()
+    """Installed at the end."""
     unsent: int = 0
     told: tuple[str, ...] = ()
     """The states that the server was told, in order."""
@@ -57,7 +59,7 @@ class Outcome(msgspec.Struct):
     """Files in the store that belong to nothing, after one more install."""
 
 
-def prepare(folder: Path) -> dict[str, Work]:
+def prepare(folder: Path) -> dict[str, Command]:
     """A device with version 1.1 active, 1.0 before it and 0.9 before that; and the jobs that it is given."""
     store = Store(folder / "store", create=True)
     for version in ("0.9", "1.0", "1.1"):
@@ -68,15 +70,15 @@ def prepare(folder: Path) -> dict[str, Work]:
 
     def deploy(version: str, soak: float) -> Deploy:
         digest = read_bundle(folder / version).digest
-        return Deploy(model="tiny", version=version, digest=digest, target=version, budget=10.0, soak=soak)
+        return Deploy(model="tiny", version=version, digest=digest, target=version, health=Health(p99=10.0), soak=soak)
 
     return {
         "deploy": deploy("2.0", 0.0), "wrong": deploy("3.0", 0.0), "ill": deploy("2.0", 0.5),
-        "activate": Activate(model="tiny", version="0.8"), "rollback": Rollback("tiny"),
+        "activate": Activate(model="tiny", version="0.8"), "rollback": Rollback(model="tiny"),
     }  # fmt: skip
 
 
-def start(folder: Path, work: Work) -> tuple[Duty, Journal, Store]:
+def start(folder: Path, work: Command) -> tuple[Duty, Journal, Store]:
     """The agent, with a real store and journal; it measures in this process, which is one of many."""
     store = Store(folder / "store")
 
@@ -91,7 +93,7 @@ def start(folder: Path, work: Work) -> tuple[Duty, Journal, Store]:
     return Duty(journal, lambda document: Order("job", work, NOW + 60.0), hands), journal, store
 
 
-def serve(folder: Path, work: Work, server: int, count: Callable[[str], None]) -> tuple[Journal, Store]:
+def serve(folder: Path, work: Command, server: int, count: Callable[[str], None]) -> tuple[Journal, Store]:
     """The job from its message to the last accepted report. `server` is a file that what was told is written to."""
     duty, journal, store = start(folder, work)
     refused = duty.receive("job", b"document", NOW)
@@ -133,7 +135,7 @@ def watch(folder: Path, count: Callable[[str], None]) -> None:
     sys.addaudithook(hook)
 
 
-def killed(folder: Path, work: Work, at: int) -> tuple[str, bool]:
+def killed(folder: Path, work: Command, at: int) -> tuple[str, bool]:
     """Do the job in a process that is killed before its write number `at`: before what, and whether it came to that."""
     reader, writer = os.pipe()
     server = os.open(folder / "server", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -161,7 +163,7 @@ def killed(folder: Path, work: Work, at: int) -> tuple[str, bool]:
     return "", False
 
 
-def restarted(folder: Path, work: Work, where: str) -> Outcome:
+def restarted(folder: Path, work: Command, where: str) -> Outcome:
     """What is on the disk, and what comes of the job when the device starts again."""
     found = Store(folder / "store")
     for version in found.versions("tiny"):
@@ -174,11 +176,13 @@ def restarted(folder: Path, work: Work, where: str) -> Outcome:
     assert job is not None
     assert job.state not in OPEN
     seen.state, seen.reason = job.state, job.details.get("reason", "")
+    seen.kept = store.versions("tiny")
     seen.active, seen.before = store.bundle("tiny").manifest.version, store.before("tiny")
     seen.trial, seen.unsent = store.trial("tiny") is not None, len(journal.outbox())
     seen.told = tuple((folder / "server").read_text().split())
     journal.close()
-    (store.bundle("tiny", "0.8").folder / "add.onnx").unlink()  # so that there is something to install
+    if "0.8" in store.versions("tiny"):
+        (store.bundle("tiny", "0.8").folder / "add.onnx").unlink()  # so that there is something to install
     store.install(folder / "0.8", activate=False)
     names = {path.name for path in (*store.path.iterdir(), *(store.path / "tiny").iterdir())}
     seen.leftovers = tuple(sorted(names - {"tiny", ".lock", "state.json", *store.versions("tiny")}))

@@ -15,11 +15,11 @@ import pytest
 
 from benchmarks.tiny import tiny_bundle
 from cloud_bridge.agent.child import Asked, ask
-from cloud_bridge.agent.commands import Activate, Benchmark, Deploy, Rollback, Tune
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.obey import Hands
 from cloud_bridge.agent.work import Order
+from cloud_bridge.protocol.fleet.commands import Activate, Benchmark, Deploy, Health, Rollback, Tune
 from edge_runtime.bench import report
 from edge_runtime.bundles import archive
 from edge_runtime.bundles.store import Store, read_bundle
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def check(store: Store, version: str, budget: float | None = None, **fields: object) -> dict[str, str]:
-    work = Activate(model="tiny", version=version, budget=budget)
+    work = Activate(model="tiny", version=version, health=Health(p99=budget))
     return ask(Asked(str(store.path), work, "check", **fields), Event()).details  # type: ignore[arg-type]
 
 
@@ -120,7 +120,7 @@ def test_it_dies_with_the_agent(store: Store, tmp_path: Path) -> None:
     script = f"""
 from threading import Event
 from cloud_bridge.agent.child import Asked, ask
-from cloud_bridge.agent.commands import Benchmark
+from cloud_bridge.protocol.fleet.commands import Benchmark
 ask(Asked({str(store.path)!r}, Benchmark(models=("tiny",), runs=100_000, seconds=60.0), "benchmark"), Event())
 """
     agent = subprocess.Popen([sys.executable, "-c", script])
@@ -143,10 +143,11 @@ def test_a_deploy_with_all_that_belongs_to_it(store: Store, tmp_path: Path) -> N
     archive.write(folder, bundle.manifest, packed)
     jobs = {
         b"good": Order("good", Deploy(
-            model="tiny", version="2.0", digest=bundle.digest, target="2.0.bundle", budget=10.0, tune=True
+            model="tiny", version="2.0", digest=bundle.digest, target="2.0.bundle", health=Health(p99=10.0),
+            tune=True,
         ), 60.0),
         b"bad": Order("bad", Activate(model="tiny", version="1.2"), 60.0),
-        b"back": Order("back", Rollback("tiny"), 60.0),
+        b"back": Order("back", Rollback(model="tiny"), 60.0),
     }  # fmt: skip
     journal = Journal(tmp_path / "journal")
     duty = Duty(journal, jobs.__getitem__, Hands(store, lambda target, halt: tmp_path / target, device="tflite"))

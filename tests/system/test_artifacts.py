@@ -23,6 +23,8 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloud_bridge.agent.source import source
+from cloud_bridge.artifacts.bundle import target_path
 from cloud_bridge.artifacts.download import Terms, Watch, download, read
 from cloud_bridge.artifacts.repository import ROLES, Repository, write
 from cloud_bridge.artifacts.trusted import Trusted
@@ -450,6 +452,23 @@ def test_slow_retrieval(device: Trusted, server: Server, file: str) -> None:
     fetched: Callable[..., object] = device.refresh if file == "metadata" else partial(device.download, target)
     with pytest.raises(LateError):
         fetched(deadline=time.monotonic() + 0.5)
+
+
+def test_an_agent_s_fetch_ends(made: Repository, server: Server, tmp_path: Path) -> None:
+    """At its limit, whatever a server does; and soon after it is called off, be it metadata or the bundle that comes."""
+    root, path = made.folder / "metadata" / "1.root.json", target_path("double", "1.0")
+    for dripping in (served(server), {"/metadata/timestamp.json"}):
+        server.dripping = dripping
+        with pytest.raises(LateError):
+            source(tmp_path / "device", server.url, root, 0.5)(path, threading.Event())
+        halt = threading.Event()
+        timer = threading.Timer(0.3, halt.set)
+        timer.start()
+        with pytest.raises(CancelledError):
+            source(tmp_path / "device", server.url, root)(path, halt)
+        timer.join()
+    server.dripping = set()
+    assert source(tmp_path / "device", server.url, root)(path, threading.Event()).is_file()
 
 
 def test_two_operators_at_once(device: Trusted, made: Repository, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from tests.endpoint import eventually
 from tests.system.agent_parts import Operator, deploy, device
 from tests.system.artifact_parts import serving
 from tests.system.mqtt_parts import need
+from tests.system.postgresql_parts import schema
 
 WAIT = 60.0
 
@@ -38,7 +39,7 @@ def running() -> Iterator[Broker]:
 
 
 @contextmanager
-def controller(running: Broker, registry: Path) -> Iterator[subprocess.Popen[str]]:
+def controller(running: Broker, registry: Path | str) -> Iterator[subprocess.Popen[str]]:
     """`cloud-bridge fleet control`, ready; killed at the end."""
     command = [
         sys.executable, "-c", "import sys; from cloud_bridge.cli import main; sys.exit(main(sys.argv[1:]))", "fleet",
@@ -56,9 +57,9 @@ def controller(running: Broker, registry: Path) -> Iterator[subprocess.Popen[str
 class Fleet:
     """A registry, and an operator who writes orders to it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path, self.operator = folder / "fleet.db", Operator(folder)
-        self.registry = Registry(self.path)
+    def __init__(self, folder: Path, where: Path | str) -> None:
+        self.where, self.operator = where, Operator(folder)
+        self.registry = Registry(where)
 
     def order(self, job: str, command: Command, *things: str) -> None:
         """Give a job to these things."""
@@ -74,12 +75,13 @@ class Fleet:
         return {thing: each.status for thing, each in self.registry.jobs.executions(job).items()}
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet of none."""
-    made = Fleet(tmp_path)
-    with made.registry:
-        yield made
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet of none, in a file or on a server."""
+    with nullcontext(tmp_path / "fleet.db") if request.param == "sqlite" else schema() as where:
+        made = Fleet(tmp_path, where)
+        with made.registry:
+            yield made
 
 
 def store(folder: Path) -> Path:
@@ -94,7 +96,7 @@ def test_a_device_obeys_an_order_and_its_result_comes_back(running: Broker, flee
     path = store(tmp_path / "a")
     digest = fleet.operator.publish("1.1")
     with (
-        serving(fleet.operator.folder / "repository") as artifacts, controller(running, fleet.path),
+        serving(fleet.operator.folder / "repository") as artifacts, controller(running, fleet.where),
         device(running, path, fleet.operator, artifacts.url, "--group", "canary", thing="press-1"),
     ):  # fmt: skip
         eventually(lambda: bool(fleet.registry.devices.all(state="ready")), "the device is not there", WAIT)
@@ -117,11 +119,11 @@ def test_a_rollout_outlives_its_controller(running: Broker, fleet: Fleet, tmp_pa
         serving(fleet.operator.folder / "repository") as artifacts,
         device(running, path, fleet.operator, artifacts.url, thing="press-1"),
     ):  # fmt: skip
-        with controller(running, fleet.path) as first:
+        with controller(running, fleet.where) as first:
             fleet.order("d1", deploy("1.1", digest, soak=1.0), "press-1")
             eventually(lambda: bool(fleet.registry.jobs.executions("d1")), "nobody was told", WAIT)
             first.send_signal(signal.SIGKILL)
-        with controller(running, fleet.path) as second:
+        with controller(running, fleet.where) as second:
             assert fleet.over("d1") == {"press-1": "SUCCEEDED"}
             second.send_signal(signal.SIGTERM)
             assert second.wait(WAIT) == 0

@@ -14,6 +14,7 @@ from benchmarks.tiny import SHAPE, tiny_bundle
 from edge_runtime import EdgeError, InputError, Result, Runtime
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Variant
+from edge_runtime.errors import ArtifactError
 
 AMPLE = 60.0
 X = {"x": np.zeros(SHAPE, np.float32)}
@@ -132,3 +133,23 @@ def test_a_budget_that_was_set_holds_where_a_call_names_none(tmp_path: Path) -> 
         assert runtime.open(bundle).infer(X).budget is None
         with pytest.raises(InputError, match="budget"):
             runtime.budgets = {"tiny": -1.0}
+
+
+def test_a_version_that_is_watched_is_counted(tmp_path: Path) -> None:
+    """Whether it is open already or opened later; and that it cannot be opened counts as a call that failed."""
+    one, two = tiny_bundle(tmp_path / "1.0"), tiny_bundle(tmp_path / "2.0", version="2.0")
+    with Runtime(None, device="onnx") as runtime:
+        runtime.open(one).infer(X)
+        first, second = runtime.watch("tiny", "1.0"), runtime.watch("tiny", "2.0")
+        runtime.open(one).infer(X)
+        runtime.open(two).infer(X)
+        assert (first.calls, second.calls) == (1, 1)
+        runtime.unwatch("tiny", "1.0")
+        runtime.open(one).infer(X)
+        assert (first.calls, first.failures) == (1, 0)
+        broken = tiny_bundle(tmp_path / "3.0", version="3.0")
+        (broken.folder / "add.onnx").write_bytes(b"damaged")
+        third = runtime.watch("tiny", "3.0")
+        with pytest.raises(ArtifactError):
+            runtime.open(broken)
+        assert (third.calls, third.failures, third.last.startswith("ArtifactError")) == (1, 1, True)

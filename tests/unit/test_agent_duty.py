@@ -15,10 +15,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cloud_bridge.agent.commands import Deploy, Rollback, Work
 from cloud_bridge.agent.duty import LONGEST_DOCUMENT, Duty, Sent
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.work import OPEN, Done, Order
+from cloud_bridge.protocol.fleet.commands import Command, Deploy, Rollback
 from cloud_bridge.protocol.fleet.jobs import State
 from edge_runtime.bundles.bundle import State as Active
 from edge_runtime.errors import BundleError, CancelledError, InputError, RunError
@@ -74,11 +74,11 @@ class World:
         self._change("settle", "", self.active.abandon())
         return ()
 
-    def back(self, work: Work) -> dict[str, str]:
+    def back(self, work: Command) -> dict[str, str]:
         self._change("back", "", self.active.abandon())
         return {"active": str(self.active.active)}
 
-    def run(self, work: Work, step: str, details: dict[str, str], halt: Event) -> Done:
+    def run(self, work: Command, step: str, details: dict[str, str], halt: Event) -> Done:
         if halt.is_set():
             raise CancelledError("given up")
         if isinstance(work, Rollback):
@@ -121,7 +121,7 @@ def read(document: bytes) -> Order:
     if word == "forged":
         raise InputError("nobody whom this device obeys has signed it")
     if word == "rollback":
-        return Order(id, Rollback("m"), NOW + 60.0)
+        return Order(id, Rollback(model="m"), NOW + 60.0)
     return Order(id, Deploy(model="m", version=word, digest="a" * 64, target="t"), NOW + 60.0)
 
 
@@ -413,7 +413,7 @@ class Waiting(World):
         super().__init__(Fuse())
         self.soaking = Event()
 
-    def run(self, work: Work, step: str, details: dict[str, str], halt: Event) -> Done:
+    def run(self, work: Command, step: str, details: dict[str, str], halt: Event) -> Done:
         if step == "soak":
             self.soaking.set()
             assert halt.wait(30)

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from cloud_bridge.agent.commands import Rollback, Work
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.reports import OVERTAKEN
@@ -24,6 +23,7 @@ from cloud_bridge.agent.when import RETRY, Instant
 from cloud_bridge.agent.work import Done, Order
 from cloud_bridge.control.link import LONGEST, Heard, Said, Up, pause
 from cloud_bridge.protocol.fleet import execution, jobs, rpc, shadow, topics
+from cloud_bridge.protocol.fleet.commands import Command, Rollback
 from cloud_bridge.protocol.fleet.jobs import TERMINAL, JobExecution, Next
 from cloud_bridge.protocol.fleet.presence import Presence, Status
 from cloud_bridge.protocol.fleet.rpc import DeviceStatus
@@ -47,7 +47,7 @@ class Hands:
     def settle(self) -> tuple[str, ...]:
         return ()
 
-    def run(self, work: Work, step: str, details: dict[str, str], halt: Event) -> Done:
+    def run(self, work: Command, step: str, details: dict[str, str], halt: Event) -> Done:
         assert isinstance(work, Rollback)
         if step == "rollback":
             self.did.append(work.model)
@@ -55,7 +55,7 @@ class Hands:
             raise RunError("it is bad")
         return Done({"older lines": "3"} if step == "choose" else {"active": "1.0"}, b"report" * (step == "rollback"))
 
-    def back(self, work: Work) -> dict[str, str]:
+    def back(self, work: Command) -> dict[str, str]:
         return {}
 
 
@@ -64,7 +64,7 @@ def read(document: bytes) -> Order:
     told = json.loads(document)
     if "model" not in told:
         raise ProtocolError("it is not signed")
-    return Order(told["job"], Rollback(told["model"]), BEGIN + 1e6)
+    return Order(told["job"], Rollback(model=told["model"]), BEGIN + 1e6)
 
 
 class Device:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_bridge.agent.commands import Deploy, Rollback, decode, steps_of
+from cloud_bridge.agent.commands import steps_of
 from cloud_bridge.agent.work import (
     ATTEMPTS,
     LONGEST,
@@ -32,8 +32,8 @@ from cloud_bridge.agent.work import (
     decide,
     report_of,
 )
+from cloud_bridge.protocol.fleet.commands import Deploy
 from cloud_bridge.protocol.fleet.jobs import LONGEST_DETAIL, State
-from edge_runtime.errors import InputError
 
 NOW = 1000.0
 SHA, OTHER = "a" * 64, "b" * 64
@@ -185,36 +185,3 @@ def test_details_are_such_as_a_server_takes() -> None:
     """None is empty or too long."""
     told = report_of(job(details={"reason": "x" * 5000, "nothing": ""}))
     assert told == Report("j", 2, "QUEUED", {"reason": "x" * LONGEST_DETAIL})
-
-
-@given(st.binary(max_size=60) | st.text().map(str.encode))
-def test_garbage_is_no_command(data: bytes) -> None:
-    """It is one clear error."""
-    with pytest.raises(InputError, match="no command"):
-        decode(data)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        {"type": "rollback", "model": "../text"}, {"type": "rollback"}, {"type": "format-disk"},
-        {"type": "deploy", "model": "text", "version": "1.1", "digest": "abc", "target": "t"},
-        {"type": "deploy", "model": "text", "version": "../1", "digest": SHA, "target": "t"},
-        {"type": "deploy", "model": "text", "version": "1.1", "digest": SHA, "target": ""},
-        {"type": "activate", "model": "text", "version": "1.1", "soak": -1.0},
-        {"type": "activate", "model": "text", "version": "1.1", "budget": "fast"},
-        {"type": "benchmark", "models": []}, {"type": "benchmark", "models": ["text"] * 33},
-        {"type": "benchmark", "models": ["text"], "seconds": 0.0},
-        {"type": "tune", "models": ["text"], "objective": {"metric": "fame"}},
-        {"type": "collect-log", "limit": 0},
-    ],
-)  # fmt: skip
-def test_commands_that_cannot_be_obeyed(command: dict[str, object]) -> None:
-    """Names that reach out of the store, what is missing, numbers without sense."""
-    with pytest.raises(InputError):
-        decode(msgspec.json.encode(command))
-
-
-def test_a_command_from_a_newer_controller() -> None:
-    """Fields that are not known are passed over."""
-    assert decode(b'{"type": "rollback", "model": "text", "new": 1}') == Rollback("text")

@@ -86,6 +86,22 @@ def test_an_order_that_is_not_understood_is_refused(changes: dict[str, Any]) -> 
         decode_document(raw(**changes))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"operation": "benchmark", "models": []}, {"operation": "benchmark", "models": ["text"] * 33},
+        {"operation": "benchmark", "models": ["text"], "seconds": 0.0}, {"operation": "benchmark", "models": ["../text"]},
+        {"operation": "tune", "models": ["text"], "objective": {"metric": "fame"}}, {"operation": "collect-log", "most": 0},
+        {"operation": "collect-log", "most": 1 << 30}, {"operation": "rollback"},
+    ],
+)  # fmt: skip
+def test_an_order_without_sense_is_refused(command: dict[str, Any]) -> None:
+    """Of any operation: too few models, too many, no time, nothing to send."""
+    made = msgspec.json.decode(encode_document(document()))
+    with pytest.raises(ProtocolError, match="this is not a Document"):
+        decode_document(msgspec.json.encode(made | {"command": command}))
+
+
 @pytest.mark.parametrize("life", [0.0, -1.0, LIFETIME + 1.0, float("inf"), float("nan")])
 def test_a_job_ends(life: float) -> None:
     """After it began, and while devices still remember it."""

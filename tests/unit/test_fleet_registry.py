@@ -154,6 +154,41 @@ def test_things_and_groups(registry: Registry) -> None:
         registry.devices.add(("a/b",))
 
 
+def test_old_jobs_are_forgotten(registry: Registry) -> None:
+    """With all that belongs to them: those that are over, in which nothing has happened since, and of which nobody waits
+    to be told. Things and their shadows stay."""
+    names = ("old", "untold", "open", "late", "new", "running")
+    for name in names:
+        registry.jobs.create(msgspec.structs.replace(JOB, job=name, created=900.0 if name == "new" else 100.0))
+        with registry.jobs.hold(name) as held:
+            assert held is not None
+            held.append([Paused(1.0)])
+            held.put({"a": (None, msgspec.structs.replace(queued("a"), job_id=name))})
+        assert registry.jobs.keep(name, "a", b"result", 200.0)
+        with registry.jobs.hold(name) as held:
+            assert held is not None
+            (before,) = held.executions(["a"]).values()
+            after = msgspec.structs.replace(
+                before, status={"open": "IN_PROGRESS", "untold": "CANCELED"}.get(name, "SUCCEEDED"), version_number=2,
+                last_updated_at=600.0 if name == "late" else 200.0,
+            )  # fmt: skip
+            held.put({"a": (before, after)})
+            if name != "running":
+                held.become("succeeded", "")
+        if name != "untold":
+            registry.jobs.told(name, {"a": after})
+    registry.devices.put("a", "config", Shadow({}, {}, 1))
+    assert registry.jobs.prune(500.0) == ("old",)
+    assert registry.jobs.prune(500.0) == ()
+    assert set(registry.jobs.list()) == set(names) - {"old"}
+    assert registry.jobs.results("late") == {"a": b"result"}
+    assert (registry.jobs.results("old"), registry.jobs.executions("old")) == ({}, {})
+    assert registry.jobs.create(msgspec.structs.replace(JOB, job="old"))
+    assert len(registry.jobs.log("old")) == 1
+    assert registry.devices.shadow("a", "config").version == 1
+    assert registry.jobs.prune(1000.0) == ("late", "new")
+
+
 def test_many_at_once(registry: Registry) -> None:
     """More than a statement takes."""
     names = [f"t{number}" for number in range(1201)]

@@ -16,6 +16,7 @@ from edge_runtime.errors import BudgetError, InputError, LateError, RefusedError
 from edge_runtime.model import Model
 from edge_runtime.remote import Call
 from edge_runtime.routing.policy import Policy
+from edge_runtime.tally import Tally
 from edge_runtime.values import Array, Result, Tensors
 from tests.doubles import COUNTER, PythonSession, ScriptedRemote, at_once, loaded, manifest
 
@@ -54,6 +55,49 @@ def test_without_a_cloud_the_answer_is_local(model: Make) -> None:
     assert 0 < result.elapsed < 5
     assert [a.outcome for a in result.attempts] == ["answered"]
     assert result.reason
+
+
+class Brittle(PythonSession):
+    """A session that breaks over the first number below zero."""
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        if inputs["x"].flat[0] < 0:
+            raise RunError("below zero")
+        return super().run(inputs)
+
+
+def test_calls_are_counted_while_somebody_watches(model: Make) -> None:
+    """Those that were answered and those that failed, however they were made; not those that were asked wrongly."""
+    asked = model(Brittle(), None)
+    bad = {"x": -X["x"]}
+    asked.infer(X)
+    tally = asked.tally = Tally()
+    asked.infer(X)
+    asked.submit(X).result()
+    for call in (lambda: asked.infer(bad), lambda: asked.submit(bad)):
+        with pytest.raises(RunError):
+            call()
+    with pytest.raises(InputError):
+        asked.infer({"z": X["x"]})
+    assert (tally.calls, tally.failures, tally.last) == (4, 2, "RunError: below zero")
+    asked.tally = None
+    asked.infer(X)
+    assert tally.calls == 4
+
+
+def test_steps_of_a_stream_are_counted_too(model: Make) -> None:
+    """As long as they are steps of the version that is watched."""
+    described = manifest(COUNTER, partner=None)
+    asked = Model(described, loaded(Brittle(COUNTER), described), None, at_once)
+    stream, step = asked.stream(), {"x": np.ones(1, np.float32)}
+    stream.infer(step)
+    tally = asked.tally = Tally()
+    stream.infer(step)
+    with pytest.raises(RunError):
+        stream.infer({"x": -step["x"]})
+    with pytest.raises(InputError):
+        stream.infer({})
+    assert (tally.calls, tally.failures) == (2, 1)
 
 
 def test_a_cloud_that_fits_answers_and_the_local_model_does_not_run(model: Make) -> None:

@@ -12,6 +12,8 @@ from edge_runtime import errors
 
 def test_all_names_what_is_there() -> None:
     """Every public name of the package is in __all__, and the other way round."""
+    assert all(hasattr(edge_runtime, name) for name in edge_runtime.__all__)  # each is loaded when it is first named
+    assert set(edge_runtime.__all__) <= set(dir(edge_runtime))
     public = {
         name for name, value in vars(edge_runtime).items() if not name.startswith("_") and not inspect.ismodule(value)
     }
@@ -48,6 +50,7 @@ def test_importing_the_device_imports_no_vendor_no_network_and_no_event_loop() -
         "openvino",
         "ai_edge_litert",
         "asyncio",
+        "numpy",
         "ssl",
         "httptools",
         "paho",

@@ -228,6 +228,51 @@ def test_a_trial_ends_in_one_of_two_ways(three: Store, tmp_path: Path) -> None:
     assert (three.active("double"), three.before("double")) == ("2.0", "1.2")
 
 
+def test_old_versions_are_removed(three: Store, tmp_path: Path) -> None:
+    """Beside the active one stay those that were active last, then the newest; what a trial may go back to always."""
+    three.install(write_bundle(tmp_path / "0.9", "0.9"), activate=False)
+    three.install(write_bundle(tmp_path / "2.0", "2.0"), activate=False)
+    assert three.prune("double", 3) == ("0.9",)
+    assert three.prune("double", 3) == ()
+    assert three.versions("double") == ("1.0", "1.1", "1.2", "2.0")
+    three.activate("double", "2.0", trial=True)
+    assert three.prune("double", 0) == ("1.1", "1.0")
+    assert (three.versions("double"), three.abandon("double"), three.active("double")) == (("1.2", "2.0"), "2.0", "1.2")
+    assert three.prune("double", 1) == ()
+    assert three.prune("double", 0) == ("2.0",)
+
+
+def test_where_no_version_is_active_all_stay(store: Store, tmp_path: Path) -> None:
+    """Nobody knows yet which one will be."""
+    for version in ("1.0", "1.1"):
+        store.install(write_bundle(tmp_path / version, version), activate=False)
+    assert store.prune("double", 0) == ()
+    assert store.versions("double") == ("1.0", "1.1")
+
+
+@given(
+    st.lists(st.sampled_from(["1", "2", "3", "4", "try 1", "try 2", "commit", "abandon", "back"]), max_size=20),
+    st.integers(0, 5),
+)
+def test_what_is_needed_is_never_old(steps: list[str], keep: int) -> None:
+    """Neither what serves, nor what a trial goes back to, nor what a rollback brings back where one is to stay."""
+    state, versions = State(), ("1", "2", "3", "4")
+    for step in steps:
+        if step in ("commit", "abandon"):
+            state = state.commit() if step == "commit" else state.abandon()
+        elif step != "back":
+            state = state.activate(step.removeprefix("try "), trial=step.startswith("try "))
+        elif state.history:
+            state = state.rollback()
+    old = state.old(versions, keep)
+    assert state.active not in old
+    assert not state.trial or state.abandon().active not in old
+    if keep and state.history and state.history[-1] != state.active:
+        assert state.history[-1] not in old
+    if state.active is not None:
+        assert len(versions) - len(old) - 1 == min(3, max(keep, int(state.trial)))
+
+
 def test_a_first_version_on_trial(store: Store, tmp_path: Path) -> None:
     """Where nothing was before, nothing is active after it was abandoned."""
     store.install(write_bundle(tmp_path / "b"), activate=False)
@@ -280,7 +325,7 @@ while True:
         store.install(source / version)
     store.activate("double", "1.0")
     store.rollback("double")
-    store.remove("double", "2.0")
+    store.prune("double", 1)
 """
 
 

@@ -14,7 +14,7 @@ from cloud_bridge.fleet.registry import tables
 from edge_runtime.errors import EdgeError, InputError, UnreachableError
 
 with required("a fleet's registry"):
-    from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, select
+    from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select
     from sqlalchemy.dialects import postgresql, sqlite
     from sqlalchemy.dialects.sqlite import Insert
     from sqlalchemy.engine import URL, make_url
@@ -26,6 +26,9 @@ PATIENCE = 30.0
 
 SOME = 500
 """Names in one statement."""
+
+_MAKING = 0x45525231
+"""What is locked on a server while tables are made."""
 
 FILES = "sqlite"
 SERVERS = "postgresql"
@@ -55,8 +58,12 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one moment, and changes nothing."""
-        with told(self.name), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with told(self.name), self._engine.connect() as plain:
+            connection = plain
+            if self.dialect == SERVERS:  # where each statement sees a moment of its own, unless told otherwise
+                connection = plain.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -67,12 +74,16 @@ class Database:
                 yield connection
 
     def insert(self, table: Table) -> Insert:
-        """An insert that knows `on_conflict_do_nothing`: each dialect has one of its own."""
-        return sqlite.insert(table) if self.dialect == FILES else postgresql.insert(table)  # type: ignore[return-value]
+        """An insert that knows `on_conflict_do_nothing`: each dialect has one of its own. It tells how many rows there were
+        room for."""
+        fresh = sqlite.insert(table) if self.dialect == FILES else postgresql.insert(table)
+        return fresh.execution_options(preserve_rowcount=True)  # type: ignore[return-value]
 
     def _prepare(self) -> None:
         """Make the tables in one that has none."""
         with self.writing() as connection:
+            if self.dialect == SERVERS:  # on which two that come first would both make them, and one would fail
+                connection.execute(select(func.pg_advisory_xact_lock(_MAKING)))
             tables.schema.create(connection, checkfirst=True)
             version = connection.execute(select(tables.schema.c.version)).scalar()
             if version is None:
@@ -99,8 +110,8 @@ def told(name: str) -> Iterator[None]:
         raise
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
-            f"{name} is no registry: {error}; give a file, or a URL like postgresql+psycopg://user@host/fleet, and install "
-            "its driver"
+            f"{name} is no registry: {error}; give a file, or a URL like postgresql+psycopg://user@host/fleet: its driver "
+            "comes with edge-runtime[postgresql]"
         ) from error
     except (IntegrityError, DataError) as error:
         raise InputError(f"the registry {name} does not take this: {error.orig}") from error

@@ -103,6 +103,21 @@ class Jobs:
         with self._database.reading() as connection:
             return tuple(connection.execute(query.where(jobs.c.phase.in_(ACTIVE)) if active else query).scalars())
 
+    def prune(self, before: float) -> tuple[str, ...]:
+        """Forget jobs that are over, with their executions, logs and results: those in which nothing has happened since
+        this instant, and of which nobody has to be told any more. Which; each is a change of its own."""
+        its = executions.c
+        alive = exists().where(its.job == jobs.c.job, or_(its.status.in_(PENDING), its.updated >= before, its.told == 0))
+        over = and_(jobs.c.phase.not_in(ACTIVE), jobs.c.created < before, ~alive)
+        with self._database.reading() as connection:
+            found = connection.execute(select(jobs.c.job).where(over).order_by(jobs.c.created, jobs.c.job)).scalars().all()
+        gone = []
+        for job in found:
+            with self._database.writing() as connection:  # its rows elsewhere go with it
+                if connection.execute(delete(jobs).where(jobs.c.job == job, over)).rowcount == 1:
+                    gone.append(job)
+        return tuple(gone)
+
     def claim(self, holder: str, now: float, seconds: float) -> tuple[str, ...]:
         """The jobs that are this controller's to step for so long: those that it had, and those that nobody has. Oldest
         first."""
@@ -188,8 +203,9 @@ class Jobs:
         with self._database.writing() as connection:
             if connection.execute(select(executions.c.job).where(*mine)).first() is None:
                 return False
-            connection.execute(delete(results).where(results.c.job == job, results.c.thing == thing))
-            connection.execute(results.insert().values(row))
+            fresh = self._database.insert(results).values(row)
+            replaced = {"body": fresh.excluded.body, "received": fresh.excluded.received}
+            connection.execute(fresh.on_conflict_do_update(index_elements=["job", "thing"], set_=replaced))
             return True
 
     def results(self, job: str) -> Mapping[str, bytes]:

@@ -68,6 +68,8 @@ class Deploy(_Command, frozen=True, kw_only=True, tag="deploy"):
     health: Health = Health()
     soak: Duration = 0.0
     """Seconds under live calls before the version is committed."""
+    tune: bool = False
+    """Hold a tournament for it first; otherwise it runs as the version before was found to run best."""
 
 
 class Activate(_Command, frozen=True, kw_only=True, tag="activate"):
