@@ -245,10 +245,19 @@ def _tune(sock: socket.socket) -> None:
 
 
 def _trust(address: Address) -> ssl.SSLContext:
+    """Whom it trusts, and who it is. Raises InputError."""
     try:
-        return ssl.create_default_context(cafile=address.ca)
+        context = ssl.create_default_context(cafile=address.ca)
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"ca {address.ca!r} is no file of certificates (PEM): {error}") from error
+    if address.cert is not None:
+        try:
+            context.load_cert_chain(address.cert, address.key)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(
+                f"{address.cert!r} and {address.key!r} are no certificate and its key (PEM): {error}"
+            ) from error
+    return context
 
 
 def _will(letter: Letter | None) -> Publication | None:

@@ -157,6 +157,10 @@ class PahoLink:
 
 def _context(address: Address, own: Tls | None) -> ssl.SSLContext | None:
     """Whom it trusts, and who it is. Raises InputError."""
+    if address.cert is not None and address.key is not None:
+        if own is not None:
+            raise InputError("the certificate is given twice: in the broker's URL, or beside it")
+        own = Tls(address.cert, address.key)
     if not address.tls:
         if own is not None:
             raise InputError("a certificate is for a broker over TLS: write mqtts://")

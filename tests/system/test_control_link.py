@@ -221,6 +221,8 @@ def test_files_that_are_no_certificates_are_told(tmp_path: Path) -> None:
     no = Tls(str(tmp_path / "no.pem"), str(tmp_path / "no.pem"))
     for url, own, reason in (
         ("mqtts://h", no, "no certificate"), ("mqtt://h", no, "over TLS"), (f"mqtts://h?ca={no.cert}", None, "PEM"),
+        (f"mqtts://h?cert={no.cert}&key={no.key}", None, "no certificate"),
+        (f"mqtts://h?cert={no.cert}&key={no.key}", no, "twice"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=reason):
             PahoLink(Address.parse(url), "thing", [], own=own)
