@@ -19,6 +19,7 @@ from cloud_bridge.fleet.spec import Group, Rollout
 from cloud_bridge.protocol.fleet.jobs import JobExecution
 from cloud_bridge.protocol.fleet.presence import Status
 from cloud_bridge.protocol.fleet.shadow import Shadow
+from cloud_bridge.protocol.topics import SEGMENT
 from edge_runtime.errors import EdgeError, InputError, UnreachableError
 
 SPEC = Rollout((Group("all", ("a", "b")),))
@@ -267,3 +268,10 @@ def test_postgresql_has_words_for_all_tables() -> None:
         assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:
             assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_its_controllers_share_under_a_name_of_their_own(path: Path, tmp_path: Path) -> None:
+    """The same each time that it is opened, another one in each registry, and a segment of a topic."""
+    with Registry(path) as first, Registry(path) as again, Registry(tmp_path / "other.db") as other:
+        assert first.group == again.group != other.group
+        assert SEGMENT.fullmatch(first.group)

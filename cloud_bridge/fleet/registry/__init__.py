@@ -19,6 +19,8 @@ class Registry:
     def __init__(self, where: str | Path) -> None:
         self._database = Database(where)
         self.devices, self.jobs = Devices(self._database), Jobs(self._database)
+        self.group = self._database.group
+        """The name by which its controllers share what they hear; a secret of theirs."""
 
     def close(self) -> None:
         """Let go of it."""
