@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_bridge.cli.fleet import control
+from cloud_bridge.cli.fleet import control, enroll
 from edge_runtime.cli.shell import Commands, subcommand
 
 
@@ -13,5 +13,5 @@ def add(commands: Commands) -> None:
         "cloud-bridge fleet control --broker mqtts://broker.example --registry fleet.db      the service",
     )  # fmt: skip
     acts = fleet.add_subparsers(metavar="ACT", required=True)
-    for part in (control,):
+    for part in (control, enroll):
         part.add(acts)
