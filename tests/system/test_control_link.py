@@ -211,6 +211,10 @@ def test_a_broker_that_wants_certificates_gets_one(tmp_path: Path) -> None:
             for wrong in (None, owns[1]):
                 with opened(url, "x", own=wrong) as device:
                     assert device.next(Down).reason
+                    for name in ("pem", "key") if wrong else ():  # it is given the right one, and not started again
+                        (tmp_path / f"device.{name}").replace(tmp_path / f"thief.{name}")
+                    if wrong:
+                        device.next(Up)
         finally:
             process.terminate()
 

@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 
 from cloud_bridge.cli import main
+from cloud_bridge.credentials import Credentials
 from cloud_bridge.fleet.authority import Authority, read
 from cloud_bridge.fleet.enrolment import DAY, Enrolment, Settings
 from edge_runtime.errors import InputError
@@ -185,6 +186,29 @@ def test_bytes_that_are_no_certificate() -> None:
     for certificate, key in ((b"no", pair.key), (pair.certificate, b"no")):
         with pytest.raises(InputError, match="PEM"):
             Authority(certificate, key or b"")
+
+
+def test_a_renewed_certificate_counts_from_the_next_connection(fleet: Enrolment) -> None:
+    """The same context while nothing has changed; none while a file does not fit the other, and the new one then."""
+    made = fleet.add("press-17", "device", LIFE)
+    ca, cert, key = (made / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    own = Credentials(str(ca), str(cert), str(key))
+    first = own.context()
+    assert own.context() is first
+    old = key.read_bytes()
+    fleet.renew("press-17", LIFE)
+    new = key.read_bytes()
+    key.write_bytes(old)
+    for _ in range(2):
+        with pytest.raises(InputError, match="no certificate and its key"):
+            own.context()
+    key.write_bytes(new)
+    again = own.context()
+    assert again is not first
+    assert own.context() is again
+    ca.write_bytes(b"no")
+    with pytest.raises(InputError, match="no file of certificates"):
+        own.context()
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
