@@ -14,11 +14,11 @@ import contextlib
 import logging
 import random
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from cloud_bridge.credentials import Credentials
 from cloud_bridge.letter import Letter, pack
 from cloud_bridge.outbox import Outbox
 from cloud_bridge.protocol import packets
@@ -67,7 +67,7 @@ class Link:
         self.up = threading.Event()
         self._subscriptions = tuple(subscriptions)
         self._hear, self._rise, self._fall = hear, rise, fall
-        self._tls = _trust(address) if address.tls else None
+        self._tls = Credentials(address.ca, address.cert, address.key) if address.tls else None
         self._hello = packets.connect(
             client_id, keepalive=_KEEPALIVE, username=address.username, password=address.password, will=_will(will)
         )
@@ -147,8 +147,8 @@ class Link:
         try:
             stream.connect(self.address.host, self.address.port, lambda: self._left(until))
             if self._tls is not None:
-                stream.secure(self._tls, self.address.host, lambda: self._left(until))
-        except OSError as error:
+                stream.secure(self._tls.context(), self.address.host, lambda: self._left(until))
+        except (OSError, InputError) as error:
             raise UnreachableError(f"cannot connect: {error}") from error
 
     def _serve(self, stream: Stream) -> None:
@@ -242,13 +242,6 @@ def _left(until: float) -> float:
 def _tune(sock: socket.socket) -> None:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
-
-
-def _trust(address: Address) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=address.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"ca {address.ca!r} is no file of certificates (PEM): {error}") from error
 
 
 def _will(letter: Letter | None) -> Publication | None:

@@ -40,6 +40,11 @@ def add(commands: Commands) -> None:
     serve.add_argument("--trace", metavar="URL", help="send OpenTelemetry spans there (OTLP over HTTP): http://HOST:4318")
     serve.add_argument("--mqtt", metavar="URL", help="work for devices on this broker: mqtt://host:1883/ROOT")
     serve.add_argument(
+        "--pool",
+        metavar="NAME",
+        help="who shares the requests over MQTT; where devices are strangers, a secret (default: workers)",
+    )
+    serve.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="what runs the models: this process, or Ray Serve"
     )
     serve.add_argument("--ray-address", metavar="ADDRESS", help="join this Ray cluster; else one starts here")
@@ -51,12 +56,15 @@ def add(commands: Commands) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.http is None and arguments.grpc is None and arguments.mqtt is None:
         raise InputError("say where to serve: --http :8000, --grpc :8001, --mqtt mqtt://127.0.0.1:1883, or several of them")
+    if arguments.pool is not None and arguments.mqtt is None:
+        raise InputError("--pool is of those who work over MQTT: it needs --mqtt URL")
     if arguments.client_ca is not None and arguments.tls is None:
         raise InputError("--client-ca needs --tls CERT KEY")
     if arguments.engine != "ray" and (arguments.ray_address or arguments.replicas):
         raise InputError("--ray-address and --replicas need --engine ray")
     with required("cloud-bridge serve"):
         from cloud_bridge.endpoint.access import Access, Tls, read_keys
+        from cloud_bridge.endpoint.mqtt import POOL
         from cloud_bridge.endpoint.serve import serve
 
         access = Access(
@@ -70,6 +78,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             http=arguments.http,
             grpc=arguments.grpc,
             mqtt=arguments.mqtt,
+            pool=POOL if arguments.pool is None else arguments.pool,
             access=access,
             announce_json=arguments.json,
             control=arguments.control,

@@ -38,9 +38,10 @@ _RANDOM = secrets.token_bytes(4096)  # a link that compresses must not find a pr
 class MqttRemote:
     """An endpoint's workers behind a broker. The connection opens in the background, and again whenever it is lost.
 
-    `url` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?thing=NAME][&ca=FILE]; TLS certificates are verified. Answers
-    come to the thing's own topic. Without `thing` each connection makes up one of its own; two that are given the same
-    name both hear the answers of both and tell them apart by their correlation data, at the price of the bytes.
+    `url` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?thing=NAME][&ca=FILE][&cert=FILE&key=FILE]; TLS certificates
+    are verified. Answers come to the thing's own topic. Without `thing` each connection makes up one of its own; two
+    that are given the same name both hear the answers of both and tell them apart by their correlation data, at the price
+    of the bytes.
 
     A call fails at once when the connection is lost, and when the last worker that was ready is reported lost.
     `tune_malloc` lets glibc keep big buffers for the next message (`cloud_bridge.malloc`).

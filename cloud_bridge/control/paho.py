@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import msgspec
 
 from cloud_bridge.control.connection import AGAIN, AROUND, Connection, Terms
 from cloud_bridge.control.link import Down, Event, Heard, Said, pause
+from cloud_bridge.credentials import Credentials
 from cloud_bridge.extra import required
 from cloud_bridge.protocol.fleet.wire import LIMIT
 from cloud_bridge.protocol.topics import Address
@@ -54,7 +54,7 @@ class PahoLink:
         self._address, self._name, self._filters = address, name, tuple(filters)
         self._session, self._window, self._longest = session, window, longest
         self._terms = Terms(window)
-        self._tls = _context(address, own)
+        self._tls = _credentials(address, own)
         with required("a link to a broker"):
             import paho.mqtt.client  # noqa: F401  its absence is told before anything begins
         self._closing = threading.Event()
@@ -120,16 +120,18 @@ class PahoLink:
         client = once.begin(self._name)
         if self._address.username is not None or self._address.password is not None:
             client.username_pw_set(self._address.username or self._name, self._address.password)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
         if (will := self._will()) is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         try:
+            if self._tls is not None:
+                client.tls_set_context(self._tls.context())
             client.connect(
                 self._address.host, self._address.port, KEEPALIVE, clean_start=not self._session,
                 properties=self._properties(),
             )  # fmt: skip
             return once.drive(self._closing)
+        except InputError as error:
+            return str(error)
         except (OSError, ValueError) as error:
             return f"it cannot be reached: {error}"
         except Exception as error:  # noqa: BLE001 - paho raises what a hostile packet makes of it
@@ -155,19 +157,13 @@ class PahoLink:
         return told
 
 
-def _context(address: Address, own: Tls | None) -> ssl.SSLContext | None:
+def _credentials(address: Address, own: Tls | None) -> Credentials | None:
     """Whom it trusts, and who it is. Raises InputError."""
+    if own is not None and not address.tls:
+        raise InputError("a certificate is for a broker over TLS: write mqtts://")
+    if own is not None and address.cert is not None:
+        raise InputError("the certificate is given twice: in the broker's URL, or beside it")
     if not address.tls:
-        if own is not None:
-            raise InputError("a certificate is for a broker over TLS: write mqtts://")
         return None
-    try:
-        context = ssl.create_default_context(cafile=address.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"ca {address.ca!r} is no file of certificates (PEM): {error}") from error
-    if own is not None:
-        try:
-            context.load_cert_chain(own.cert, own.key)
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(f"{own.cert} and {own.key} are no certificate and its key (PEM): {error}") from error
-    return context
+    cert, key = (address.cert, address.key) if own is None else (own.cert, own.key)
+    return Credentials(address.ca, cert, key)

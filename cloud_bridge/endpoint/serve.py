@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.endpoint.access import Access
 from cloud_bridge.endpoint.core import Core
-from cloud_bridge.endpoint.mqtt import Worker
+from cloud_bridge.endpoint.mqtt import POOL, Worker
 from cloud_bridge.endpoint.service import Service
 from cloud_bridge.extra import required
 from cloud_bridge.malloc import keep_buffers
@@ -41,6 +41,7 @@ def serve(
     http: str | None = None,
     grpc: str | None = None,
     mqtt: str | None = None,
+    pool: str = POOL,
     access: Access = Access(),
     announce_json: bool = False,
     preload: bool = True,
@@ -54,12 +55,13 @@ def serve(
     """Serve a store until SIGTERM or SIGINT, and return 0.
 
     `http` and `grpc` are [HOST]:PORT (no host is 127.0.0.1, 0.0.0.0 is everywhere; port 0 takes a free one), `mqtt` a
-    broker's URL; one of them at least. When all is ready, one line on stdout says so; with `announce_json` it is, for who
-    started this, {"http": "http://127.0.0.1:8000", "grpc": null, "mqtt": null, "models": ["text"]}. `preload` opens every
-    active model before that. With `control` whoever may ask over HTTP or gRPC may also load and unload models. `access`
-    says who may ask there; a broker has its own say. Spans of all calls go to the OpenTelemetry collector at `trace`.
-    `core` opens what answers instead of a service in this process, which `control`, `trace`, `workers` and `waiting` are
-    for. Raises InputError for an address that cannot be used, or that would let strangers ask.
+    broker's URL, where all workers of a `pool` share the requests; one of them at least. When all is ready, one line on
+    stdout says so; with `announce_json` it is, for who started this, {"http": "http://127.0.0.1:8000", "grpc": null,
+    "mqtt": null, "models": ["text"]}. `preload` opens every active model before that. With `control` whoever may ask
+    over HTTP or gRPC may also load and unload models. `access` says who may ask there; a broker has its own say. Spans
+    of all calls go to the OpenTelemetry collector at `trace`. `core` opens what answers instead of a service in this
+    process, which `control`, `trace`, `workers` and `waiting` are for. Raises InputError for an address that cannot be
+    used, or that would let strangers ask.
     """
     import uvloop
 
@@ -85,7 +87,7 @@ def serve(
             "models": models,
         }
         if mqtt is not None:
-            worker = Worker(mqtt, service)
+            worker = Worker(mqtt, service, pool=pool)
             stack.callback(worker.close)
             worker.start()
             where["mqtt"] = worker.name

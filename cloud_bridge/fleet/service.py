@@ -31,9 +31,6 @@ from cloud_bridge.protocol.fleet.wire import encode
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import EdgeError, InputError, RemoteError
 
-SHARE = "controllers"
-"""The group among which the broker deals out what devices ask and tell."""
-
 WINDOW = 1000
 """Messages that may be under way each way, if the broker takes so many."""
 
@@ -56,13 +53,19 @@ class Service:
         address = Address.parse(broker)
         self.name = f"controller-{uuid.uuid4().hex[:16]}"
         self._tree = Tree(address.root)
+        self._registry = Registry(registry)
         heard = [
-            self._tree.filter(kind, share=None if kind is topics.STATUS else SHARE)  # retained ones are not dealt out
+            self._tree.filter(
+                kind, share=None if kind is topics.STATUS else self._registry.group
+            )  # retained: not dealt out
             for kind in KINDS
             if kind.sender == "device" and kind not in (topics.RPC_ANSWER, topics.TELEMETRY)
         ]
-        self._link = link or PahoLink(address, self.name, heard, own=own, session=0, window=WINDOW, longest=_LONGEST)
-        self._registry = Registry(registry)
+        try:
+            self._link = link or PahoLink(address, self.name, heard, own=own, session=0, window=WINDOW, longest=_LONGEST)
+        except BaseException:
+            self._registry.close()
+            raise
         self._post = Post(self._link)
         self._controller = Controller(self._registry, self._post, time.time, name=self.name, tree=self._tree)
         self._events: queue.SimpleQueue[Heard | None] = queue.SimpleQueue()

@@ -27,12 +27,14 @@ PROBE = "-probe"
 SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_FILES = ("ca", "cert", "key")
 _ROOT_SEGMENTS = 5  # AWS IoT Core takes 7 slashes; the longest tail of ours has three segments
 _ROOT_LENGTH = 100  # and 256 bytes
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A broker, and what is ours on it: mqtt[s]://[user[:password]@]host[:port][/ROOT][?thing=NAME][&ca=FILE]."""
+    """A broker, and what is ours on it:
+    mqtt[s]://[user[:password]@]host[:port][/ROOT][?thing=NAME][&ca=FILE][&cert=FILE&key=FILE]."""
 
     host: str
     port: int
@@ -44,6 +46,10 @@ class Address(msgspec.Struct, frozen=True):
     """The device's name on the broker; None lets each connection make one up."""
     ca: str | None = None
     """A PEM file with the authority to trust, instead of the system's."""
+    cert: str | None = None
+    """This client's own certificate, a PEM file."""
+    key: str | None = None
+    """And its key."""
 
     @classmethod
     def parse(cls, url: str) -> Self:
@@ -60,14 +66,17 @@ class Address(msgspec.Struct, frozen=True):
         if parts.scheme not in _PORTS or not _is_host(host) or port == 0 or parts.fragment:
             raise InputError(f"{_hide(url)!r} is no URL of an MQTT broker; write mqtt://host:1883/{ROOT} or mqtts://host")
         options = dict(query)
-        unknown = sorted(options.keys() - {"thing", "ca"})
+        unknown = sorted(options.keys() - {"thing", *_FILES})
         if unknown or len(options) < len(query):
+            known = ", ".join(("thing", *_FILES))
             raise InputError(
-                f"{_hide(url)!r}: {', '.join(unknown) or 'an option'} is unknown or given twice; known: thing, ca"
+                f"{_hide(url)!r}: {', '.join(unknown) or 'an option'} is unknown or given twice; known: {known}"
             )
         tls = parts.scheme == "mqtts"
-        if "ca" in options and not tls:
-            raise InputError(f"{_hide(url)!r}: ca is for mqtts://")
+        if not tls and (given := [each for each in _FILES if each in options]):
+            raise InputError(f"{_hide(url)!r}: {', '.join(given)} is for mqtts://")
+        if ("cert" in options) != ("key" in options):
+            raise InputError(f"{_hide(url)!r}: a certificate and its key go together: give both, or neither")
         thing = options.get("thing")
         if thing is not None and not SEGMENT.fullmatch(thing):
             raise InputError(f"thing {thing!r}: use 1 to 64 of A-Z a-z 0-9 _ and -")
@@ -79,7 +88,7 @@ class Address(msgspec.Struct, frozen=True):
             None if parts.password is None else unquote(parts.password),
             check_root(unquote(parts.path).strip("/") or ROOT),
             thing,
-            options.get("ca"),
+            *(options.get(each) for each in _FILES),
         )
 
     @property

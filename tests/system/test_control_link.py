@@ -247,6 +247,10 @@ def test_a_broker_that_wants_certificates_gets_one(tmp_path: Path) -> None:
             for wrong in (None, owns[1]):
                 with opened(url, "x", own=wrong) as device:
                     assert device.next(Down).reason
+                    for name in ("pem", "key") if wrong else ():  # it is given the right one, and not started again
+                        (tmp_path / f"device.{name}").replace(tmp_path / f"thief.{name}")
+                    if wrong:
+                        device.next(Up)
         finally:
             process.terminate()
 
@@ -257,6 +261,8 @@ def test_files_that_are_no_certificates_are_told(tmp_path: Path) -> None:
     no = Tls(str(tmp_path / "no.pem"), str(tmp_path / "no.pem"))
     for url, own, reason in (
         ("mqtts://h", no, "no certificate"), ("mqtt://h", no, "over TLS"), (f"mqtts://h?ca={no.cert}", None, "PEM"),
+        (f"mqtts://h?cert={no.cert}&key={no.key}", None, "no certificate"),
+        (f"mqtts://h?cert={no.cert}&key={no.key}", no, "twice"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=reason):
             PahoLink(Address.parse(url), "thing", [], own=own)

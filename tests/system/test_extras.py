@@ -110,6 +110,16 @@ def test_without_its_libraries_an_agent_names_the_extra(store: Path, tmp_path: P
     assert "pip install 'edge-runtime[agent]'" in printed
 
 
+def test_without_cryptography_enrolment_names_the_extra(tmp_path: Path) -> None:
+    """And makes no authority."""
+    status, printed = without(
+        "cryptography", "cloud_bridge.cli", "fleet", "enroll", "init", tmp_path / "fleet", "--broker-name", "broker.example"
+    )  # fmt: skip
+    assert status == 2
+    assert "pip install 'edge-runtime[agent]'" in printed
+    assert not (tmp_path / "fleet").exists()
+
+
 def test_without_grpc_only_serving_over_it_needs_it(store: Path) -> None:
     """And names the extra of its own."""
     status, printed = without("grpc", "cloud_bridge.cli", "serve", store, "--grpc", ":0")

@@ -19,6 +19,7 @@ from cloud_bridge.fleet.spec import Group, Rollout
 from cloud_bridge.protocol.fleet.jobs import JobExecution
 from cloud_bridge.protocol.fleet.presence import Status
 from cloud_bridge.protocol.fleet.shadow import Shadow
+from cloud_bridge.protocol.topics import SEGMENT
 from edge_runtime.errors import EdgeError, InputError, UnreachableError
 
 SPEC = Rollout((Group("all", ("a", "b")),))
@@ -352,3 +353,10 @@ def test_things_leave_groups(registry: Registry) -> None:
     assert registry.devices.leave(["a", "c"], ["one", "three"]) == 1
     assert registry.devices.members("one") == ("b",)
     assert registry.devices.members("two") == ("a", "b")
+
+
+def test_its_controllers_share_under_a_name_of_their_own(path: Path, tmp_path: Path) -> None:
+    """The same each time that it is opened, another one in each registry, and a segment of a topic."""
+    with Registry(path) as first, Registry(path) as again, Registry(tmp_path / "other.db") as other:
+        assert first.group == again.group != other.group
+        assert SEGMENT.fullmatch(first.group)

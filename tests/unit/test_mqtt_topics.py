@@ -26,8 +26,8 @@ def test_defaults() -> None:
 
 def test_everything_given() -> None:
     """Credentials are decoded; root, thing and authority are taken; an IPv6 host keeps its brackets in the name."""
-    address = Address.parse("mqtts://us%40er:p%3Aw@[::1]:18883/site-7/line_2?thing=cam-1&ca=%2Fetc%2Fca.pem")
-    assert address == Address("::1", 18883, True, "us@er", "p:w", "site-7/line_2", "cam-1", "/etc/ca.pem")
+    address = Address.parse("mqtts://us%40er:p%3Aw@[::1]:18883/site-7/line_2?thing=cam-1&ca=%2Fetc%2Fca.pem&cert=c&key=k")
+    assert address == Address("::1", 18883, True, "us@er", "p:w", "site-7/line_2", "cam-1", "/etc/ca.pem", "c", "k")
     assert address.name == "mqtts://[::1]:18883/site-7/line_2"
 
 
@@ -47,6 +47,7 @@ def test_credentials_are_not_told() -> None:
         "mqtt://ho st", "mqtt://" + "a" * 70 + ".x", "mqtt://host/a/b/c/d/e/f", "mqtt://host/$SYS", "mqtt://host/a//b",
         "mqtt://host/a+b", "mqtt://host/%23", "mqtt://host/" + "a" * 65, "mqtt://host?thing=", "mqtt://host?thing=a/b",
         "mqtt://host?thing=a&thing=b", "mqtt://host?colour=red", "mqtt://host?thing", "mqtt://host?ca=x", "mqtt://host#x",
+        "mqtt://host?cert=c&key=k", "mqtts://host?cert=c", "mqtts://host?key=k",
     ],
 )  # fmt: skip
 def test_no_address(url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloud_bridge.cli.fleet import ask, control, devices, jobs, key, orders, settings, watch
+from cloud_bridge.cli.fleet import ask, control, devices, enroll, jobs, key, orders, settings, watch
 from edge_runtime.cli.shell import Commands, subcommand
 
 
@@ -17,5 +17,5 @@ def add(commands: Commands) -> None:
         "  cloud-bridge fleet watch --broker mqtts://broker.example",
     )  # fmt: skip
     acts = fleet.add_subparsers(metavar="ACT", required=True)
-    for part in (key, control, devices, orders, jobs, settings, ask, watch):
+    for part in (key, enroll, control, devices, orders, jobs, settings, ask, watch):
         part.add(acts)

@@ -21,6 +21,8 @@ class Registry:
         self._database = Database(where)
         self.devices, self.jobs = Devices(self._database), Jobs(self._database)
         self.overview = Overview(self._database)
+        self.group = self._database.group
+        """The name by which its controllers share what they hear; a secret of theirs."""
 
     def close(self) -> None:
         """Let go of it."""

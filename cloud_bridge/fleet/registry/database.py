@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -89,11 +90,13 @@ class Database:
             if version is None:
                 tables.metadata.create_all(connection)
                 connection.execute(insert(tables.schema).values(version=tables.VERSION))
+                connection.execute(insert(tables.group).values(name=f"controllers-{secrets.token_hex(16)}"))
             elif version != tables.VERSION:
                 raise InputError(
                     f"the registry {self.name} has tables of version {version}, and this release reads version "
                     f"{tables.VERSION}: use the release that wrote it, or another registry"
                 )
+            self.group = str(connection.execute(select(tables.group.c.name)).scalar_one())
 
 
 def chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -29,6 +29,10 @@ metadata = MetaData()
 
 schema = Table("schema", metadata, Column("version", Integer, primary_key=True))
 
+group = Table("group", metadata, Column("name", NAME, primary_key=True))
+"""One row: the name by which controllers share what they hear. Nobody else knows it: on some brokers whoever joins them
+takes messages away, even those that he may not read."""
+
 things = Table(
     "things", metadata,
     Column("thing", NAME, primary_key=True),
