@@ -148,7 +148,8 @@ def _rows(found: Found) -> list[str]:
         f"seed {found.seed}: killed: {kills}; {done.messages} messages, {done.connections} connections, {done.cut} cut, "
         f"{done.turned_away} turned away, {done.stalled} stalled; {done.copies} messages twice, {done.overtaken} overtaken",
         f"{found.effects} changes of what is active were witnessed; {found.interrupted} jobs were interrupted on trial, "
-        f"{found.retries} executions were retries; all agreed {seen.settling:.1f} s after the last disturbance; ended at both ends at once: {found.races or 'none'}",
+        f"{found.retries} executions were retries; all agreed {seen.settling:.1f} s after the last disturbance",
+        f"ended at both ends at once: {', '.join(f'{count} {how}' for how, count in found.races.items()) or 'none'}",
     ]
     for name, ends in found.states.items():
         rows.append(f"  {name}: {', '.join(f'{count} {end}' for end, count in ends.items()) or 'nobody was told'}")
