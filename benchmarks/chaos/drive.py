@@ -40,6 +40,8 @@ class Seen(msgspec.Struct, frozen=True):
     """Seconds from the last disturbance until all agreed; infinite: they had not when the patience was over."""
     unsettled: tuple[str, ...]
     """What did not agree then."""
+    looks: tuple[tuple[float, int, str], ...]
+    """After how many seconds how much did not agree, and the first of it."""
     dead: tuple[str, ...]
     """Processes that ended by themselves."""
 
@@ -55,6 +57,7 @@ class Run:
         self.desires = Desires(stage.url)
         self._kills: Counter[str] = Counter()
         self._dead: list[str] = []
+        self._looks: list[tuple[float, int, str]] = []
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._number = count()
 
@@ -75,7 +78,7 @@ class Run:
         settling, unsettled = self._settle(patience, begin)
         self._dead += self._stage.dead()
         self.desires.close()
-        return Seen(dict(self._kills), proxy, settling, unsettled, tuple(self._dead))
+        return Seen(dict(self._kills), proxy, settling, unsettled, tuple(self._looks), tuple(self._dead))
 
     def _at(self, when: float, act: Callable[[], object]) -> None:
         heapq.heappush(self._due, (when, next(self._number), act))
@@ -129,6 +132,7 @@ class Run:
             self._until(time.monotonic() + LOOK, begin)
             unsettled = (*self._unsettled(),)
             took = time.monotonic() - calm
+            self._looks.append((took, len(unsettled), next(iter(unsettled), "")))
             if not unsettled:
                 return took, ()
             if took > patience or self._stage.dead():

@@ -88,7 +88,7 @@ class Size(msgspec.Struct, frozen=True):
     processes: int
     controllers: int
     haste: float = 1.0
-    """How many times more often something is destroyed than in a long run."""
+    """How many times more often something is destroyed than in a long run, and for a shorter time."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -180,11 +180,11 @@ def _some(draw: random.Random, groups: dict[str, tuple[str, ...]]) -> tuple[tupl
 def _blows(draw: random.Random, size: Size) -> list[Blow]:
     kinds: Sequence[tuple[float, Callable[[float], Blow]]] = (
         (10.0, lambda at: Blow(at, "devices", draw.randrange(size.processes), draw.uniform(0.0, 3.0))),
-        (20.0, lambda at: Blow(at, "controller", draw.randrange(size.controllers), draw.uniform(0.0, 8.0))),
+        (20.0, lambda at: Blow(at, "controller", draw.randrange(size.controllers), draw.uniform(0.0, 8.0 / size.haste))),
         (60.0, lambda at: Blow(at, "broker", away=draw.uniform(0.0, 4.0))),
         (8.0, lambda at: Blow(at, "proxy", told={"act": "cut", "share": draw.uniform(0.02, 0.4)})),
-        (20.0, lambda at: Blow(at, "proxy", told=_for(draw, "dark", 10.0))),
-        (20.0, lambda at: Blow(at, "proxy", told=_for(draw, "stall", 8.0))),
+        (20.0, lambda at: Blow(at, "proxy", told=_for(draw, "dark", 10.0 / size.haste))),
+        (20.0, lambda at: Blow(at, "proxy", told=_for(draw, "stall", 8.0 / size.haste))),
     )
     blows = [Blow(0.0, "proxy", told={"act": "rough", "again": 0.05, "held": 0.1})]
     for every, make in kinds:
