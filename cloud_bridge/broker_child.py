@@ -29,7 +29,7 @@ def main() -> None:
     _run_iotcore(options)
 
 
-def mosquitto_config(host: str, port: int, max_packet: int) -> str:
+def mosquitto_config(host: str, port: int, max_packet: int, inflight: int, queued: int) -> str:
     """mosquitto.conf of a broker without users on loopback."""
     return "\n".join(
         (
@@ -38,8 +38,8 @@ def mosquitto_config(host: str, port: int, max_packet: int) -> str:
             "set_tcp_nodelay true",  # without it a small packet waits for the peer's delayed ACK, 40 ms
             "persistence false",
             f"max_packet_size {max_packet}",
-            "max_inflight_messages 100",
-            "max_queued_messages 10000",  # 0, for no limit, dropped everything in some releases
+            f"max_inflight_messages {inflight}",
+            f"max_queued_messages {queued}",  # 0, for no limit, dropped everything in some releases
             "log_dest stderr",
             "log_type error",
             "log_type warning",
@@ -73,7 +73,8 @@ max_inflight_count = 100
 def _become_mosquitto(options: dict[str, Any]) -> NoReturn:
     _fork_watcher()
     config, writer = os.pipe()
-    os.write(writer, mosquitto_config(options["host"], options["port"], options["max_packet"]).encode())
+    wanted = (options[name] for name in ("host", "port", "max_packet", "inflight", "queued"))
+    os.write(writer, mosquitto_config(*wanted).encode())
     os.close(writer)
     os.set_inheritable(config, True)
     os.execv(options["program"], ["mosquitto", "-c", f"/dev/fd/{config}"])  # noqa: S606 - the path that `find` gave
