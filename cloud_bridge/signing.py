@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -193,6 +194,7 @@ def _is_right(key: SSlibKey, signature: Signature, data: bytes) -> bool:
     return True
 
 
+@lru_cache(64)
 def _vendor(key: PublicKey) -> SSlibKey:
     """A key as securesystemslib has it, under the id that belongs to it."""
     with required("signed jobs"):
