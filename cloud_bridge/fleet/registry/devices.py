@@ -109,7 +109,7 @@ class Devices:
         return self.shadows([(thing, name)])[thing, name]
 
     def shadows(self, keys: Iterable[Key]) -> dict[Key, Shadow]:
-        """Of things, by the names of their shadows; of version 0 where there is none. Raises InputError for a damaged one."""
+        """By thing and name; of version 0 where there is none. Raises InputError for a damaged one."""
         found = dict.fromkeys(keys, Shadow())
         for some in chunks(sorted({thing for thing, _ in found})):
             with self._database.reading() as connection:
@@ -145,8 +145,8 @@ class Devices:
             return
         self._ensure(connection, sorted({row["who"] for row in rows}))
         fresh = [
-            {"thing": row["who"], "name": row["what"], "document": row["document"], "version": row["version"]} for row in rows
-        ]
+            {"thing": row["who"], "name": row["what"], "document": row["document"], "version": 1} for row in rows
+        ]  # fmt: skip
         done = connection.execute(self._database.insert(shadows).on_conflict_do_nothing(), fresh)
         if done.rowcount != len(rows):
             raise _OvertakenError
