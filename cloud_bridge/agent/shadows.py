@@ -49,6 +49,8 @@ class Mirror:
         """Until when a report waits for its answer; NEVER: none does."""
         self.token = ""
         self.sending: Section = {}
+        self.held: tuple[Config | Models | None, Section] = None, {}
+        """What was looked at last, and how it is written."""
 
 
 class Shadows:
@@ -235,7 +237,9 @@ class Shadows:
         mirror = self._mirrors[name]
         if mirror.reported is None or mirror.told != NEVER:
             return []
-        changed = shadow.change(mirror.reported, shadow.write(self._held(name)))
+        if (held := self._held(name)) != mirror.held[0]:
+            mirror.held = held, shadow.write(held)
+        changed = shadow.change(mirror.reported, mirror.held[1])
         desired: Any = {"active": dict.fromkeys(self._ended)} if name == MODELS and self._ended else UNSET
         if not changed and desired is UNSET:
             return []
