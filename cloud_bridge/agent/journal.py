@@ -43,6 +43,7 @@ _MOST = 100
 _Read = TypeVar("_Read")
 _FIELDS = Job.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
+msgspec.json.Decoder(Job)  # msgspec (0.22) crashes where two threads are the first to read a type, at the same moment
 _OPEN = f"state IN ({', '.join(repr(state) for state in OPEN)})"
 
 

@@ -17,6 +17,9 @@ from edge_runtime.whole import Stamp, stamp
 
 STATE = "state.json"
 
+_decoder = msgspec.json.Decoder(State)
+"""Made here, as in `manifest`: two threads must not be the first to read a type, at the same moment."""
+
 
 class Installed:
     """The bundles installed in a folder. `bundles.store.Store` is the same with the means to change it."""
@@ -80,7 +83,7 @@ class Installed:
     def _read_state(self, file: Path) -> State:
         with disk(f"cannot read {file}"):
             try:
-                return msgspec.json.decode(file.read_bytes(), type=State)
+                return _decoder.decode(file.read_bytes())
             except FileNotFoundError:
                 return State()
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -189,12 +189,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         raise ManifestError(f"{self.name} {self.version} has no variant {name!r}; it has {known}")
 
 
+_decoder = msgspec.json.Decoder(Manifest)
+"""Made here, once: msgspec (0.22) crashes where two threads are the first to read a type, at the same moment."""
+
+
 def decode(data: bytes) -> Manifest:
     """Read a manifest. Anything but a well-formed one, unknown fields included, raises ManifestError."""
     if len(data) > MAX_MANIFEST:
         raise ManifestError(f"a manifest of {len(data)} bytes; at most {MAX_MANIFEST} are read")
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        return _decoder.decode(data)
     except msgspec.ValidationError as error:
         raise ManifestError(f"{MANIFEST}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

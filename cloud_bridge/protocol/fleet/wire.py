@@ -5,6 +5,8 @@ A message is read if it has all that is needed, in the right types and within it
 
 from __future__ import annotations
 
+from functools import cache
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,11 +42,21 @@ def decode(data: bytes | memoryview, kind: type[_Read], limit: int = LIMIT) -> _
     if len(data) > limit:
         raise ProtocolError(f"{len(data)} bytes are too many for {_named(kind)}: at most {limit} are read")
     try:
-        return msgspec.json.decode(data, type=kind)
+        return _decoder(kind).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProtocolError(f"this is not {_named(kind)}: {str(error)[:_TOLD]}") from error
     except RecursionError as error:
         raise ProtocolError(f"this is not {_named(kind)}: it is nested too deeply") from error
+
+
+_making = Lock()
+"""msgspec (0.22) crashes where two threads are the first to read a type, at the same moment."""
+
+
+@cache
+def _decoder(kind: type[_Read]) -> msgspec.json.Decoder[_Read]:
+    with _making:
+        return msgspec.json.Decoder(kind)
 
 
 def sorted_json(value: Any) -> bytes:
