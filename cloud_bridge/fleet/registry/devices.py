@@ -145,8 +145,9 @@ class Devices:
             return
         self._ensure(connection, sorted({row["who"] for row in rows}))
         fresh = [
-            {"thing": row["who"], "name": row["what"], "document": row["document"], "version": 1} for row in rows
-        ]  # fmt: skip
+            {"thing": row["who"], "name": row["what"], "document": row["document"], "version": row["version"]}
+            for row in rows
+        ]
         done = connection.execute(self._database.insert(shadows).on_conflict_do_nothing(), fresh)
         if done.rowcount != len(rows):
             raise _OvertakenError
