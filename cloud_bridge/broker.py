@@ -30,6 +30,9 @@ Kind = Literal["mosquitto", "iotcore"]
 MAX_PACKET = 64 << 20
 """Bytes of one MQTT packet that a broker takes, at most. mosquitto tells every client in its CONNACK, iotcore nobody."""
 
+INFLIGHT, QUEUED = 100, 10_000
+"""Messages of QoS 1 that are under way to a client at once, and those that wait for it beside them."""
+
 _PORT_TRIES = 5
 _INSTALL = "install mosquitto (Debian, Ubuntu: apt-get install mosquitto) or `pip install iotcore`, or give a broker's URL"
 _log = logging.getLogger(__name__)
@@ -51,13 +54,16 @@ def start(
     *,
     kind: Kind | None = None,
     max_packet: int = MAX_PACKET,
+    inflight: int = INFLIGHT,
+    queued: int = QUEUED,
     timeout: float = 20.0,
 ) -> Broker:
     """Start a broker and return when it has answered an MQTT 5 CONNECT.
 
     `port` 0 takes a free one; `kind` None takes the first that is installed; `max_packet` is in bytes, `timeout` in
-    seconds. Raises InputError for an address that is not loopback, UnreachableError when no broker is installed here or
-    it does not come up.
+    seconds. `inflight` messages of QoS 1 may be under way to a client at once, and `queued` more wait for it; what comes
+    beyond that is lost. Raises InputError for an address that is not loopback, UnreachableError when no broker is installed
+    here or it does not come up.
     """
     _check_loopback(host)
     if not 0 <= port <= 65535:
@@ -65,11 +71,13 @@ def start(
     if kind is not None and kind not in get_args(Kind):
         raise InputError(f"no broker is called {kind!r}; known are {', '.join(get_args(Kind))}")
     chosen = next((k for k in ((kind,) if kind else get_args(Kind)) if find(k)), None)
+    if chosen == "iotcore" and (inflight, queued) != (INFLIGHT, QUEUED):
+        raise InputError("iotcore has queues of its own: `inflight` and `queued` are mosquitto's")
     if chosen is None:
         raise UnreachableError(f"no MQTT broker ({kind or 'mosquitto, iotcore'}) is installed here: {_INSTALL}")
     deadline = time.monotonic() + timeout
     for left in reversed(range(1 if port else _PORT_TRIES)):
-        broker = Broker(chosen, host, port or _free_port(host), max_packet)
+        broker = Broker(chosen, host, port or _free_port(host), max_packet, inflight, queued)
         try:
             broker._wait_until_it_answers(deadline)
         except BaseException as error:
@@ -107,10 +115,13 @@ class Broker:
     pid: int
     """The broker's own process, to be killed in a test."""
 
-    def __init__(self, kind: Kind, host: str, port: int, max_packet: int) -> None:
+    def __init__(self, kind: Kind, host: str, port: int, max_packet: int, inflight: int, queued: int) -> None:
         self.kind, self.host, self.port = kind, host, port
         self.url = f"mqtt://[{host}]:{port}" if ":" in host else f"mqtt://{host}:{port}"
-        options = {"kind": kind, "program": find(kind), "host": host, "port": port, "max_packet": max_packet}
+        options = {
+            "kind": kind, "program": find(kind), "host": host, "port": port, "max_packet": max_packet, "inflight": inflight,
+            "queued": queued,
+        }  # fmt: skip
         # Big payloads pass through malloc's mmap threshold; past it every message costs page faults.
         environment = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)} | os.environ
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module

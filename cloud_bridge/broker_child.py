@@ -29,7 +29,7 @@ def main() -> None:
     _run_iotcore(options)
 
 
-def mosquitto_config(host: str, port: int, max_packet: int) -> str:
+def mosquitto_config(host: str, port: int, max_packet: int, inflight: int, queued: int) -> str:
     """mosquitto.conf of a broker without users on loopback."""
     return "\n".join(
         (
@@ -38,8 +38,8 @@ def mosquitto_config(host: str, port: int, max_packet: int) -> str:
             "set_tcp_nodelay true",  # without it a small packet waits for the peer's delayed ACK, 40 ms
             "persistence false",
             f"max_packet_size {max_packet}",
-            "max_inflight_messages 100",
-            "max_queued_messages 10000",  # 0, for no limit, dropped everything in some releases
+            f"max_inflight_messages {inflight}",
+            f"max_queued_messages {queued}",  # 0, for no limit, dropped everything in some releases
             "log_dest stderr",
             "log_type error",
             "log_type warning",
@@ -72,8 +72,9 @@ max_inflight_count = 100
 
 def _become_mosquitto(options: dict[str, Any]) -> NoReturn:
     _fork_watcher()
+    wanted = (options[name] for name in ("host", "port", "max_packet", "inflight", "queued"))
     config = tempfile.TemporaryFile()  # noqa: SIM115 - open, and without a name, for the broker; 2.1 reads no pipe
-    config.write(mosquitto_config(options["host"], options["port"], options["max_packet"]).encode())
+    config.write(mosquitto_config(*wanted).encode())
     config.seek(0)
     os.set_inheritable(config.fileno(), True)
     os.execv(options["program"], ["mosquitto", "-c", f"/dev/fd/{config.fileno()}"])  # noqa: S606 - the path that `find` gave

@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -66,7 +67,7 @@ class PrivateKey:
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """A document that was found to be signed, and meant for this device, now."""
+    """A document that was found to be signed."""
 
     document: Document
     digest: str
@@ -88,11 +89,22 @@ def verify(
 ) -> Signed:
     """The document in an envelope, if so many of these keys have signed it, and it is for this thing, at this time, in
     seconds since 1970. Raises ProtocolError, with the reason, for all else."""
+    signed = opened(envelope, keys, threshold)
+    check_meant(signed.document, thing, groups, now)
+    return signed
+
+
+def opened(envelope: bytes | memoryview, keys: Iterable[PublicKey], threshold: int) -> Signed:
+    """The document in an envelope, if so many of these keys have signed it, whoever it is for. Raises ProtocolError."""
     found = wire.decode(envelope, Envelope, LARGEST)
     if found.payload_type != PAYLOAD_TYPE:
         raise ProtocolError(f"the envelope holds {found.payload_type[:80]!r}, and a job is {PAYLOAD_TYPE!r}")
     _check_signatures(found, [_vendor(key) for key in keys], threshold)
-    document = commands.decode_document(found.payload)
+    return Signed(commands.decode_document(found.payload), commands.digest(found.payload))
+
+
+def check_meant(document: Document, thing: str, groups: Iterable[str], now: float) -> None:
+    """Raises ProtocolError for a document that is not for this thing, at this time."""
     name = f"job {document.job_id!r}"
     if not document.is_for(thing, tuple(groups)):
         raise ProtocolError(f"{name} is not for this device, {thing!r}, nor for a group of its")
@@ -101,7 +113,6 @@ def verify(
         raise ProtocolError(f"{name} is not valid yet: it was issued {early:.0f} s from now; look at this device's clock")
     if now >= document.expires_at:
         raise ProtocolError(f"{name} is not valid any more: it expired {now - document.expires_at:.0f} s ago")
-    return Signed(document, commands.digest(found.payload))
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -201,6 +212,7 @@ def _is_right(key: SSlibKey, signature: Signature, data: bytes) -> bool:
     return True
 
 
+@lru_cache(64)
 def _vendor(key: PublicKey) -> SSlibKey:
     """A key as securesystemslib has it, under the id that belongs to it."""
     with required("signed jobs"):

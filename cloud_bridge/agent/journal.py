@@ -12,10 +12,11 @@ One process has it open at a time. It may be called from several threads.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -37,6 +38,10 @@ CREATE TABLE jobs (
 CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
 CREATE TABLE memory (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_MOST = 100
+"""Answers that are kept until something changes."""
+
+_Read = TypeVar("_Read")
 _FIELDS = Job.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 _OPEN = f"state IN ({', '.join(repr(state) for state in OPEN)})"
@@ -58,11 +63,13 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self._lock = RLock()
+        self._read: dict[tuple[str, ...], Any] = {}
+        """What was read since the last change: nobody else changes anything, and the same is asked again and again."""
         with self._checked("opened"):
-            # No transactions but those that are begun here; and no compiled statements are kept: they are most of the
+            # No transactions but those that are begun here; and few compiled statements are kept: they are most of the
             # memory of a journal, and a simulated fleet has thousands.
             self._db = sqlite3.connect(
-                self.path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=0
+                self.path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=24
             )
             try:
                 self._open()
@@ -72,13 +79,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        with self._lock:
+            self._read.clear()
+            self._db.close()
 
     def find(self, id: str) -> Job | None:
         """What is known of a job."""
-        with self._checked("read"):
-            row = self._db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (id,)).fetchone()  # noqa: S608
-            return None if row is None else self._job(row)
+        return self._once(("find", id), lambda: self._one("WHERE id = ?", id))
 
     def document(self, id: str) -> bytes:
         """The bytes in which a known job came."""
@@ -87,10 +94,8 @@ class Journal:
 
     def next(self) -> Job | None:
         """The job that is under way, else the one that has waited longest."""
-        with self._checked("read"):
-            order = "ORDER BY state = 'IN_PROGRESS' DESC, number LIMIT 1"
-            row = self._db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {_OPEN} {order}").fetchone()  # noqa: S608
-            return None if row is None else self._job(row)
+        order = "ORDER BY state = 'IN_PROGRESS' DESC, number LIMIT 1"
+        return self._once(("next",), lambda: self._one(f"WHERE {_OPEN} {order}"))
 
     def waiting(self) -> int:
         """Jobs that are not finished."""
@@ -131,9 +136,10 @@ class Journal:
 
     def outbox(self, limit: int = 100) -> tuple[Letter, ...]:
         """What was not accepted yet, the oldest first."""
-        with self._checked("read"):
-            rows = self._db.execute("SELECT number, subject, body FROM outbox ORDER BY number LIMIT ?", (limit,))
-            return tuple(Letter(number, subject, bytes(body)) for number, subject, body in rows)
+        query = "SELECT number, subject, body FROM outbox ORDER BY number LIMIT ?"
+        return self._once(
+            ("outbox", str(limit)), lambda: tuple(Letter(*row) for row in self._db.execute(query, (limit,)))
+        )  # fmt: skip
 
     def put(self, subject: str, body: bytes) -> None:
         """A message to be sent until it is accepted, in place of an older one on the same subject. Subjects that begin with
@@ -214,6 +220,18 @@ class Journal:
             for value in (getattr(job, name) for name in _FIELDS)
         )
 
+    def _one(self, where: str, *values: object) -> Job | None:
+        row = self._db.execute(f"SELECT {_COLUMNS} FROM jobs {where}", values).fetchone()  # noqa: S608
+        return None if row is None else self._job(row)
+
+    def _once(self, what: tuple[str, ...], read: Callable[[], _Read]) -> _Read:
+        with self._checked("read"):
+            if what not in self._read:
+                if len(self._read) >= _MOST:
+                    self._read.clear()
+                self._read[what] = read()
+            return cast("_Read", self._read[what])
+
     def _job(self, row: tuple[object, ...]) -> Job:
         fields = dict(zip(_FIELDS, row, strict=True))
         return convert(fields | {"details": msgspec.json.decode(str(fields["details"]))}, Job)
@@ -230,6 +248,8 @@ class Journal:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            finally:
+                self._read.clear()
 
     @contextmanager
     def _checked(self, what: str) -> Iterator[None]:

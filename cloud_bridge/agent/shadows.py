@@ -55,6 +55,8 @@ class Mirror:
         self.sending: Section = {}
         self.ending: dict[str, str] = {}
         """The wishes that it takes out."""
+        self.held: tuple[Config | Models | None, Section] = None, {}
+        """What was looked at last, and how it is written."""
 
 
 class Shadows:
@@ -200,7 +202,9 @@ class Shadows:
         mirror = self._mirrors[name]
         if mirror.reported is None or mirror.told != NEVER:
             return []
-        changed = shadow.change(mirror.reported, shadow.write(self._held(name)))
+        if (held := self._held(name)) != mirror.held[0]:
+            mirror.held = held, shadow.write(held)
+        changed = shadow.change(mirror.reported, mirror.held[1])
         desired: Any = {"active": dict.fromkeys(ended)} if name == MODELS and (ended := self._wishes.ended) else UNSET
         if not changed and desired is UNSET:
             return []

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -15,12 +15,16 @@ from cloud_bridge.fleet.port import Incoming, Outgoing
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet import jobs, shadow, topics
 from cloud_bridge.protocol.fleet.presence import Status
+from cloud_bridge.protocol.fleet.shadow import Shadow
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import LIMIT, decode, encode
 from edge_runtime.errors import InputError, ProtocolError, UnreachableError
 
 TRIES = 20
 """Times that a shadow is changed anew since others change it at the same moment."""
+
+Asked: TypeAlias = tuple[str, str, shadow.Update | shadow.Get]
+"""A thing, the name of its shadow, and what is asked of that."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,7 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
     answers: list[Outgoing] = []
     statuses: list[tuple[str, Status]] = []
     asked: list[tuple[orders.Request, Kind, Mapping[str, str]]] = []
+    shadows: list[Asked] = []
     for message in messages:
         try:
             kind, names = tree.parse(message.topic)
@@ -67,7 +72,7 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
                 asked.append((orders.Request(names["thing"], names.get("job", ""), asks), kind, names))  # type: ignore[arg-type]
             elif kind in _SHADOWS:
                 asks = decode(message.payload or b"{}", _SHADOWS[kind].reads)
-                answers += change(registry, tree, names["thing"], names["shadow"], asks, now)  # type: ignore[arg-type]
+                shadows.append((names["thing"], names["shadow"], asks))  # type: ignore[arg-type]
         except ProtocolError as error:
             _log.warning("%s: %s", message.topic, error)
             answers += _refusal(tree, kind, names, str(error), now)
@@ -76,6 +81,7 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
             answers += _refusal(tree, kind, names, "the registry's entry is damaged", now, code=500)
     if statuses:
         registry.devices.heard(statuses, now)
+    answers += _change_each(registry, tree, shadows, now)
     places = {id(request): (kind, names) for request, kind, names in asked}
     for request, answer in orders.answer(registry, [request for request, _, _ in asked], now):
         kind, names = places[id(request)]
@@ -88,24 +94,59 @@ def change(
 ) -> Sequence[Outgoing]:
     """Ask for a shadow, or change it, be it a thing that asks or an operator: the answer, and after a change how what is
     desired now differs from what is reported."""
+    return change_all(registry, tree, [(thing, name, asks)], now)
+
+
+def change_all(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
+    """The same of many at once, in their order: one transaction for all."""
+    for _ in range(TRIES):
+        before = registry.devices.shadows((thing, name) for thing, name, _ in asked)
+        known = dict(before)
+        said: list[Outgoing] = []
+        for thing, name, asks in asked:
+            known[thing, name], answers = _changed(tree, thing, name, known[thing, name], asks, now)
+            said += answers
+        changes = {key: (was.version, known[key]) for key, was in before.items() if known[key] is not was}
+        if not changes or registry.devices.put_all(changes):
+            return said
+    raise UnreachableError("shadows are changed by others without end: try again")
+
+
+def _changed(
+    tree: Tree, thing: str, name: str, before: Shadow, asks: shadow.Update | shadow.Get, now: float
+) -> tuple[Shadow, Sequence[Outgoing]]:
+    """A shadow after a request, and what is said to it."""
     names = {"thing": thing, "shadow": name}
     if isinstance(asks, shadow.Get):
-        told = shadow.describe(registry.devices.shadow(thing, name), asks, now)
-        return [_said(tree, topics.SHADOW_GET, names, told, good=not isinstance(told, shadow.Rejected))]
-    for _ in range(TRIES):
-        before = registry.devices.shadow(thing, name)
-        after = shadow.apply(before, asks, now)
-        if isinstance(after, shadow.Rejected):
-            return [_said(tree, topics.SHADOW_UPDATE, names, after, good=False)]
-        if after is before or registry.devices.put(thing, name, after):
-            said = [_said(tree, topics.SHADOW_UPDATE, names, shadow.confirm(after, asks, now), good=True)]
-            delta = shadow.delta(after, now)
-            if delta is not None and after is not before:
-                hour = topics.SHADOW_DELTA.expiry
-                place = tree.topic(topics.SHADOW_DELTA, **names)
-                said.append(Outgoing(place, encode(delta), hour if isinstance(hour, float) else None))
-            return said
-    raise UnreachableError(f"shadow {name} of {thing} is changed by others without end: try again")
+        told = shadow.describe(before, asks, now)
+        return before, [_said(tree, topics.SHADOW_GET, names, told, good=not isinstance(told, shadow.Rejected))]
+    after = shadow.apply(before, asks, now)
+    if isinstance(after, shadow.Rejected):
+        return before, [_said(tree, topics.SHADOW_UPDATE, names, after, good=False)]
+    said = [_said(tree, topics.SHADOW_UPDATE, names, shadow.confirm(after, asks, now), good=True)]
+    delta = shadow.delta(after, now)
+    if delta is not None and after is not before:
+        hour = topics.SHADOW_DELTA.expiry
+        place = tree.topic(topics.SHADOW_DELTA, **names)
+        said.append(Outgoing(place, encode(delta), hour if isinstance(hour, float) else None))
+    return after, said
+
+
+def _change_each(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
+    """All together, or, where an entry is damaged, each by itself: that is no reason to answer nobody."""
+    try:
+        return change_all(registry, tree, asked, now) if asked else ()
+    except InputError:
+        answers: list[Outgoing] = []
+        for thing, name, asks in asked:
+            try:
+                answers += change(registry, tree, thing, name, asks, now)
+            except InputError as error:
+                _log.error("shadow %s of %s: %s", name, thing, error)
+                kind = topics.SHADOW_GET if isinstance(asks, shadow.Get) else topics.SHADOW_UPDATE
+                why = "the registry's entry is damaged"
+                answers += _refusal(tree, kind, {"thing": thing, "shadow": name}, why, now, code=500)
+        return answers
 
 
 def _keep(registry: Registry, job: str, thing: str, body: bytes, now: float) -> None:

@@ -73,7 +73,7 @@ def wake(spec: Rollout, state: State) -> float:
     """The first instant at which time alone gives `decide`, which has just been asked, something to do."""
     if state.over:
         return NEVER
-    instants = [_due(spec, flight) for flight in state.flying.values()]
+    instants = [_due(spec, flight) for flight in state.flying.values()] if _timed(spec) else []
     if spec.timeouts.rollout is not None:
         instants.append(state.began + spec.timeouts.rollout)
     if state.phase == "running" and state.queue and _seats(spec, state):
@@ -185,10 +185,15 @@ def _time_out(spec: Rollout, state: State) -> Iterator[Action]:
     whole = spec.timeouts.rollout
     if over := whole is not None and state.at >= state.began + whole:
         _abort(state, f"it has taken longer than {whole:g} s")
-    for thing, flight in [*state.flying.items()]:
+    for thing, flight in [*state.flying.items()] if over or _timed(spec) else ():
         if over or _due(spec, flight) <= state.at:
             _end(spec, state, thing, "TIMED_OUT")
             yield TimeOut(thing, flight.number)
+
+
+def _timed(spec: Rollout) -> bool:
+    """Whether an execution's time can be over before the rollout's."""
+    return spec.timeouts.execution is not None or spec.timeouts.step is not None
 
 
 def _due(spec: Rollout, flight: Flight) -> float:

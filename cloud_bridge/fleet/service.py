@@ -37,6 +37,11 @@ WINDOW = 1000
 TOGETHER = 1000
 """Messages that are taken in at once."""
 
+MANY = 20
+"""Messages that came together, from which on it is worth waiting for more: what a turn costs is shared by all of them."""
+
+_GATHER = 0.01
+"""Seconds of that."""
 _TROUBLE = 1.0
 """Seconds of rest where the registry or the broker fails."""
 _LONGEST = 5.0
@@ -70,6 +75,7 @@ class Service:
         self._controller = Controller(self._registry, self._post, time.time, name=self.name, tree=self._tree)
         self._events: queue.SimpleQueue[Heard | None] = queue.SimpleQueue()
         self._waiting: list[Heard] = []
+        self._many = False
         self._again = 0.0
         self._number: int | None = None
         self._trouble = ""
@@ -138,6 +144,7 @@ class Service:
             self._controller.receive([Incoming(each.topic, each.payload) for each in self._waiting])
             for each in self._waiting:
                 self._link.ack(each)
+            self._many = len(self._waiting) >= MANY
             self._waiting.clear()
         if not self._stopping.is_set():
             self._again = self._controller.step()
@@ -147,6 +154,8 @@ class Service:
         wait = 0.0 if self._waiting else max(0.0, self._again - time.time())
         try:
             event = self._events.get(timeout=wait)
+            if self._many:
+                self._stopping.wait(_GATHER)
             while True:
                 self._waiting += [] if event is None else [event]
                 if len(self._waiting) >= TOGETHER:

@@ -73,6 +73,13 @@ def test_an_unknown_kind() -> None:
         broker.start(kind="hivemq")  # type: ignore[arg-type]
 
 
+def test_queues_are_mosquitto_s() -> None:
+    """iotcore has its own, and says so."""
+    need("iotcore")
+    with pytest.raises(InputError, match="queues of its own"):
+        broker.start(kind="iotcore", queued=20_000)
+
+
 def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any broker the error tells what to install."""
     monkeypatch.setattr(broker, "find", lambda kind: None)

@@ -210,3 +210,22 @@ def test_whatever_was_lost_of_the_log_what_is_left_is_whole(tmp_path: Path, path
         lengths.add(done)
     assert lengths == set(range(7))
     journal.close()
+
+
+def test_what_was_read_before_a_change_is_not_told_after_it(journal: Journal) -> None:
+    """Each answer is that of now; and a closed journal has none."""
+    for _ in range(2):
+        assert (journal.find("a"), journal.next(), journal.outbox()) == (None, None, ())
+    journal.take(job("a"), b"x")
+    taken = journal.find("a")
+    assert taken is not None
+    assert journal.next() == taken
+    journal.keep(msgspec.structs.replace(taken, state="SUCCEEDED"))
+    assert journal.next() is None
+    (letter,) = journal.outbox()
+    assert journal.outbox(0) == ()
+    assert journal.accepted(letter)
+    assert journal.outbox() == ()
+    journal.close()
+    with pytest.raises(InputError, match="it is closed"):
+        journal.find("a")

@@ -107,6 +107,23 @@ def test_only_known_keys_in_sufficient_number_are_obeyed(tmp_path: Path) -> None
         read_keys(tmp_path / "empty")
 
 
+def test_an_order_that_is_read_again_may_be_over_by_then(tmp_path: Path) -> None:
+    """Whoever signed it; and one that differs by a byte is looked at anew."""
+    generate(tmp_path / "operator")
+    clock = [NOW]
+    orders = Orders("press-17", (), read_keys(tmp_path / "operator.pub"), 1, lambda: clock[0], dict)
+    document = Document(job_id="a", issued_at=NOW, expires_at=NOW + 60.0, things=("press-17",), command=Rollback(model="m"))
+    envelope = sign(document, read_private(tmp_path / "operator"))
+    assert orders.read(envelope) == orders.read(envelope)
+    changed = json.loads(envelope)
+    changed["signatures"][0]["sig"] = "A" * 86 + "=="
+    with pytest.raises(ProtocolError, match="is wrong"):
+        orders.read(json.dumps(changed).encode())
+    clock[0] = NOW + 61.0
+    with pytest.raises(ProtocolError, match="expired"):
+        orders.read(envelope)
+
+
 def test_figures_are_what_the_system_tells(tmp_path: Path) -> None:
     """And what it does not tell, or tells as nonsense, is left out."""
     (tmp_path / "proc").mkdir()

@@ -290,6 +290,20 @@ def test_a_thing_that_does_not_stop_talking_is_throttled(site: Site) -> None:
     assert len(site.registry.jobs.log("j1")) <= UPDATES + 3
 
 
+def test_shadows_beside_a_damaged_one(site: Site, tmp_path: Path) -> None:
+    """What comes together with it is answered and kept; it alone is refused."""
+    with closing(sqlite3.connect(tmp_path / "fleet.db")) as connection, connection:
+        connection.execute("INSERT INTO things VALUES ('f', 'x', 'ready', 0.0)")
+        connection.execute("INSERT INTO shadows VALUES ('f', 'config', 'x', 1)")
+    update = {"state": {"reported": {"budget": 0.2}}}
+    said = site.ask(*((thing, "shadow/name/config/update", update) for thing in "efg"))
+    assert [(topic, answer.get("code")) for topic, answer in said] == [
+        ("e/shadow/name/config/update/accepted", None), ("f/shadow/name/config/update/rejected", 500),
+        ("g/shadow/name/config/update/accepted", None),
+    ]  # fmt: skip
+    assert [site.registry.devices.shadow(thing, "config").version for thing in "eg"] == [1, 1]
+
+
 def test_damage_to_one_is_no_reason_to_stop_all(site: Site, tmp_path: Path) -> None:
     """Who asks about a damaged entry is told so; everybody else is served."""
     site.order("j1", "a", "b")

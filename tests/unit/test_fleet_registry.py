@@ -136,6 +136,19 @@ def test_a_shadow_is_compared_and_set(registry: Registry) -> None:
     assert registry.devices.shadow("a", "models") == Shadow()
 
 
+def test_shadows_are_set_together_or_not_at_all(registry: Registry) -> None:
+    """New ones and known ones; where somebody was faster with one, none is."""
+    known, fresh = ("a", "config"), ("b", "models")
+    assert registry.devices.put(*known, Shadow({"n": 1}, {}, 1))
+    late = {known: (7, Shadow({"n": 9}, {}, 8)), fresh: (0, Shadow({"n": 9}, {}, 1))}
+    assert not registry.devices.put_all(late)
+    assert registry.devices.shadows([known, fresh]) == {known: Shadow({"n": 1}, {}, 1), fresh: Shadow()}
+    now = {known: (1, Shadow({"n": 2}, {}, 2)), fresh: (0, Shadow({"n": 3}, {}, 2))}
+    assert registry.devices.put_all(now)
+    assert not registry.devices.put_all({fresh: (0, Shadow({"n": 9}, {}, 1))})
+    assert registry.devices.shadows([known, fresh]) == {key: after for key, (_, after) in now.items()}
+
+
 def test_things_and_groups(registry: Registry) -> None:
     """Whom an operator adds, and in which groups; whom he removes, and the shadows with it."""
     registry.devices.add(("b", "a"), ("line-1", "canary"))

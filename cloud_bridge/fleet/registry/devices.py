@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,9 +18,12 @@ from edge_runtime.errors import InputError
 from edge_runtime.reading import decoder
 
 with required("a fleet's registry"):
-    from sqlalchemy import Connection, delete, select, update
+    from sqlalchemy import Connection, bindparam, delete, select, update
 
 _log = logging.getLogger(__name__)
+
+Key: TypeAlias = tuple[str, str]
+"""A thing, and the name of one of its shadows."""
 
 EMPTY = msgspec.json.encode(Presence())
 
@@ -72,14 +76,17 @@ class Devices:
         with self._database.writing() as connection:
             self._ensure(connection, sorted(said))
             known = self._presences(connection, sorted(said))
+            rows, pairs = [], []
             for thing in sorted(said):
                 presence = known[thing]
                 for status in said[thing]:
                     presence = presence.fold(status)
-                row = {"presence": msgspec.json.encode(presence), "state": presence.state, "seen": now}
-                connection.execute(update(things).where(things.c.thing == thing).values(row))
+                rows.append({"who": thing, "told": msgspec.json.encode(presence), "now": presence.state})
                 if presence.birth is not None and presence.birth != known[thing].birth:
-                    self._join(connection, [(group, thing) for group in presence.birth.groups])
+                    pairs += [(group, thing) for group in presence.birth.groups]
+            change = update(things).where(things.c.thing == bindparam("who"))
+            connection.execute(change.values(presence=bindparam("told"), state=bindparam("now"), seen=now), rows)
+            self._join(connection, pairs)
 
     def all(self, *, group: str | None = None, state: str | None = None) -> tuple[Device, ...]:
         """All, or those of a group, or those that are in a state, by name."""
@@ -109,29 +116,57 @@ class Devices:
 
     def shadow(self, thing: str, name: str) -> Shadow:
         """A thing's shadow; of version 0 where there is none."""
-        query = select(shadows.c.document, shadows.c.version).where(shadows.c.thing == thing, shadows.c.name == name)
-        with self._database.reading() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return Shadow()
-        try:
-            desired, reported = msgspec.json.decode(row.document)
-            return Shadow(desired, reported, row.version)
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
-            raise InputError(f"the registry's shadow {name} of {thing} is damaged: {error}; delete it") from error
+        return self.shadows([(thing, name)])[thing, name]
+
+    def shadows(self, keys: Iterable[Key]) -> dict[Key, Shadow]:
+        """By thing and name; of version 0 where there is none. Raises InputError for a damaged one."""
+        found = dict.fromkeys(keys, Shadow())
+        for some in chunks(sorted({thing for thing, _ in found})):
+            with self._database.reading() as connection:
+                for row in connection.execute(select(shadows).where(shadows.c.thing.in_(some))):
+                    if (row.thing, row.name) in found:
+                        found[row.thing, row.name] = _shadow(row)
+        return found
 
     def put(self, thing: str, name: str, shadow: Shadow) -> bool:
         """Replace the shadow of the version before this one's. False where another version holds by now: somebody was
         faster, so read it again. A thing that nobody knew is known from now on."""
-        document = msgspec.json.encode((shadow.desired, shadow.reported))
-        key = {"thing": check(thing, "thing"), "name": check(name, "shadow")}
-        with self._database.writing() as connection:
-            if shadow.version > 1:
-                change = update(shadows).filter_by(**key, version=shadow.version - 1)
-                return connection.execute(change.values(document=document, version=shadow.version)).rowcount == 1
-            self._ensure(connection, (thing,))
-            fresh = self._database.insert(shadows).values(**key, document=document, version=1)
-            return connection.execute(fresh.on_conflict_do_nothing()).rowcount == 1
+        return self.put_all({(thing, name): (shadow.version - 1, shadow)})
+
+    def put_all(self, changes: Mapping[Key, tuple[int, Shadow]]) -> bool:
+        """Replace shadows of these versions, all of them or none. False where somebody was faster with one."""
+        rows = [
+            {
+                "who": check(thing, "thing"), "what": check(name, "shadow"), "was": was, "version": shadow.version,
+                "document": msgspec.json.encode((shadow.desired, shadow.reported)),
+            }
+            for (thing, name), (was, shadow) in sorted(changes.items(), key=lambda change: change[0])
+        ]  # fmt: skip
+        try:
+            with self._database.writing() as connection:
+                self._insert(connection, [row for row in rows if not row["was"]])
+                self._replace(connection, [row for row in rows if row["was"]])
+        except _OvertakenError:
+            return False
+        return True
+
+    def _insert(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            return
+        self._ensure(connection, sorted({row["who"] for row in rows}))
+        fresh = [
+            {"thing": row["who"], "name": row["what"], "document": row["document"], "version": row["version"]}
+            for row in rows
+        ]
+        done = connection.execute(self._database.insert(shadows).on_conflict_do_nothing(), fresh)
+        if done.rowcount != len(rows):
+            raise _OvertakenError
+
+    def _replace(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        of = shadows.c.thing == bindparam("who"), shadows.c.name == bindparam("what"), shadows.c.version == bindparam("was")
+        change = update(shadows).where(*of).values(document=bindparam("document"), version=bindparam("version"))
+        if rows and connection.execute(change, rows).rowcount != len(rows):
+            raise _OvertakenError
 
     def _ensure(self, connection: Connection, names: Sequence[str]) -> None:
         rows = [{"thing": name, "presence": EMPTY, "state": "unknown", "seen": 0.0} for name in names]
@@ -155,6 +190,18 @@ class Devices:
                     _log.error("%s; what it says now takes its place", error)
                     found[thing] = Presence()
         return found
+
+
+class _OvertakenError(Exception):
+    """Somebody else has changed a shadow meanwhile."""
+
+
+def _shadow(row: Any) -> Shadow:
+    try:
+        desired, reported = msgspec.json.decode(row.document)
+        return Shadow(desired, reported, row.version)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise InputError(f"the registry's shadow {row.name} of {row.thing} is damaged: {error}; delete it") from error
 
 
 def _presence(data: bytes, thing: str) -> Presence:

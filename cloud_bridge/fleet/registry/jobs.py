@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -30,7 +31,7 @@ from cloud_bridge.protocol.fleet.jobs import JobExecution
 from edge_runtime.errors import InputError
 
 with required("a fleet's registry"):
-    from sqlalchemy import and_, bindparam, delete, exists, or_, select, update
+    from sqlalchemy import Select, and_, bindparam, delete, exists, or_, select, update
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,19 @@ class Job(msgspec.Struct, frozen=True):
     def digest(self) -> str:
         """The document's SHA-256."""
         return hashlib.sha256(self.document).hexdigest()
+
+
+def _untold() -> Select[Any]:
+    """Asked for at every step, and made once: that takes longer than the answer."""
+    other, its = executions.alias(), executions.c
+    sooner = or_(other.c.queued < its.queued, and_(other.c.queued == its.queued, other.c.job < its.job))
+    first = or_(other.c.status == "IN_PROGRESS", and_(other.c.status == "QUEUED", sooner))
+    behind = exists().where(other.c.thing == its.thing, other.c.job != its.job, other.c.status.in_(PENDING), first)
+    query = select(executions).where(its.job == bindparam("of"), UNTOLD, or_(its.status != "QUEUED", ~behind))
+    return query.order_by(its.thing).limit(bindparam("most"))
+
+
+_UNTOLD = _untold()
 
 
 class Jobs:
@@ -178,13 +192,9 @@ class Jobs:
     def untold(self, job: str, most: int) -> Mapping[str, JobExecution]:
         """By thing, executions that it has to be told of, so many at most: those that a controller has ended, and those
         that are its next one. Of one that waits behind another job's it is told when that has ended."""
-        other, its = executions.alias(), executions.c
-        sooner = or_(other.c.queued < its.queued, and_(other.c.queued == its.queued, other.c.job < its.job))
-        first = or_(other.c.status == "IN_PROGRESS", and_(other.c.status == "QUEUED", sooner))
-        behind = exists().where(other.c.thing == its.thing, other.c.job != its.job, other.c.status.in_(PENDING), first)
-        query = select(executions).where(its.job == job, UNTOLD, or_(its.status != "QUEUED", ~behind))
         with self._database.reading() as connection:
-            return {row.thing: execution(row) for row in connection.execute(query.order_by(its.thing).limit(most))}
+            rows = connection.execute(_UNTOLD, {"of": job, "most": most})
+            return {row.thing: execution(row) for row in rows}
 
     def told(self, job: str, done: Mapping[str, JobExecution]) -> None:
         """By thing, executions that it has been told of as they are here; not of what has changed since."""

@@ -196,6 +196,8 @@ def merge(base: Mapping[str, Any], changed: Mapping[str, Any]) -> Section:
 
 def change(before: Mapping[str, Any], after: Mapping[str, Any]) -> Section:
     """What has to be merged into the one to get the other."""
+    if sorted_json(before) == sorted_json(after):  # as it mostly is, and ten times faster than entry by entry
+        return {}
     changed: Section = {name: None for name in before if name not in after}
     for name, value in after.items():
         known = before.get(name)
