@@ -188,7 +188,7 @@ def decisions(thing: str) -> bytes:
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """A static server of this folder, and its URL."""
-    with ThreadingHTTPServer((HOST, 0), partial(_Quiet, directory=str(folder))) as server:
+    with _Server((HOST, 0), partial(_Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
         thread.start()
         try:
@@ -196,6 +196,11 @@ def serving(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A device that was killed hangs up: nothing to tell."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
