@@ -35,7 +35,7 @@ _TRIES = 5
 def enroll(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`cloud-bridge fleet enroll`, as an operator types it."""
     command = [*PROGRAM, "fleet", "enroll", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * WAIT)
 
 
 class Secured:

@@ -224,7 +224,7 @@ def test_a_device_takes_no_messages_away_from_controllers(fleet: Secured, tmp_pa
 def answered(device: Peer) -> bool:
     """Whether a controller answers its question."""
     device.say(f"{THINGS}/press-18/jobs/start-next")
-    until = time.monotonic() + 5.0
+    until = time.monotonic() + WAIT
     while time.monotonic() < until:
         if not device.heard.empty():
             return device.next()[0] == f"{THINGS}/press-18/jobs/start-next/accepted"
