@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.backends import openvino as engine
+from edge_runtime.backends import openvino_engine
 from edge_runtime.backends.base import Session
 from edge_runtime.errors import ArtifactError, EdgeError, EngineMissingError, InputError
 from edge_runtime.optimize.quantization import Control, Counted, Nodes, Progress, Quantization, choose, written
-from edge_runtime.values import Tensors
+from edge_runtime.values import Settings, Tensors
 
 OPERATORS = {
     "Convolution": "Conv",
@@ -112,7 +113,7 @@ def _quantized(
         with redirect_stdout(output):  # its progress bars cannot be switched off
             plain = nncf.quantize(model, data, advanced_parameters=ranges, **options)
             # Its control takes the accuracy four times before it begins: most often plain int8 is right enough.
-            if control is None or control.score(_session(plain, control)) >= control.least:
+            if control is None or control.score(_session(plain, source, control)) >= control.least:
                 return plain
             return nncf.quantize_with_accuracy_control(
                 engine.read(source),
@@ -143,10 +144,9 @@ def _validation(control: Control) -> Callable[[Any, Iterable[Tensors]], tuple[fl
     return validate
 
 
-def _session(model: Any, control: Control) -> Session:
-    import openvino
-
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+def _session(model: Any, source: Path, control: Control) -> Session:
+    """As the runtime will run it: also where int8 kernels would saturate."""
+    compiled = openvino_engine.compile(model, source, "CPU", Settings(hint="f32"))
     return engine.session_of(compiled, control.signature, control.names)
 
 

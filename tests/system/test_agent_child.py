@@ -150,7 +150,8 @@ def test_a_deploy_with_all_that_belongs_to_it(store: Store, tmp_path: Path) -> N
         b"back": Order("back", Rollback(model="tiny"), 60.0),
     }  # fmt: skip
     journal = Journal(tmp_path / "journal")
-    duty = Duty(journal, jobs.__getitem__, Hands(store, lambda target, halt: tmp_path / target, device="tflite"))
+    hands = Hands(store, lambda target, halt: tmp_path / target, device="tflite", keep=3)
+    duty = Duty(journal, jobs.__getitem__, hands)
     for document, order in jobs.items():
         assert duty.receive(order.id, document, 0.0) is None
     while duty.act(0.0):

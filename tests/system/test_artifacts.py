@@ -32,6 +32,7 @@ from edge_runtime.bundles.store import Store, read_bundle
 from edge_runtime.errors import (
     BundleError,
     CancelledError,
+    DiskFullError,
     EdgeError,
     InputError,
     LateError,
@@ -804,7 +805,7 @@ def test_cancelled_while_nothing_comes(file: tuple[Server, bytes, str], tmp_path
 def test_a_disk_that_is_to_stay_free(file: tuple[Server, bytes, str], tmp_path: Path) -> None:
     """Nothing is asked for when the file would not leave as much as it should."""
     server, data, sha256 = file
-    with pytest.raises(BundleError, match="make room on the disk"):
+    with pytest.raises(DiskFullError, match="make room on the disk"):
         fetch(server, tmp_path, data, sha256, Terms(spare=1 << 60))
     assert server.asked == []
     assert not (tmp_path / "here.part").exists()

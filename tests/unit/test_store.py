@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from edge_runtime.bundles.bundle import MAX_HISTORY, Bundle, State
 from edge_runtime.bundles.installed import order as version_order
 from edge_runtime.bundles.store import Store, read_bundle
-from edge_runtime.errors import BundleError, DigestError, ManifestError, NotInstalledError
+from edge_runtime.errors import BundleError, DigestError, DiskFullError, ManifestError, NotInstalledError
 from tests.bundles import file_of, manifest_of, write_bundle
 
 
@@ -168,7 +168,7 @@ def test_moved_version(three: Store) -> None:
 
 
 def test_full_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up on the way is a BundleError with its cause, and nothing half-installed is left."""
+    """A disk that fills up on the way is told with its cause, and nothing half-installed is left."""
     bundle = write_bundle(tmp_path / "b")
     left = iter([True, False])
 
@@ -178,7 +178,7 @@ def test_full_disk(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        with pytest.raises(BundleError, match="No space left") as caught:
+        with pytest.raises(DiskFullError, match="No space left") as caught:
             store.install(bundle)
     assert isinstance(caught.value.__cause__, OSError)
     assert store.names() == ()
