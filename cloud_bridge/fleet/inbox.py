@@ -101,7 +101,8 @@ def change_all(registry: Registry, tree: Tree, asked: Sequence[Asked], now: floa
     """The same of many at once, in their order: one transaction for all."""
     for _ in range(TRIES):
         before = registry.devices.shadows((thing, name) for thing, name, _ in asked)
-        known, said = dict(before), []
+        known = dict(before)
+        said: list[Outgoing] = []
         for thing, name, asks in asked:
             known[thing, name], answers = _changed(tree, thing, name, known[thing, name], asks, now)
             said += answers

@@ -5,9 +5,8 @@ A message is read if it has all that is needed, in the right types and within it
 
 from __future__ import annotations
 
-from functools import cache
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -42,7 +41,7 @@ def decode(data: bytes | memoryview, kind: type[_Read], limit: int = LIMIT) -> _
     if len(data) > limit:
         raise ProtocolError(f"{len(data)} bytes are too many for {_named(kind)}: at most {limit} are read")
     try:
-        return _decoder(kind).decode(data)
+        return cast("_Read", _decoder(kind).decode(data))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProtocolError(f"this is not {_named(kind)}: {str(error)[:_TOLD]}") from error
     except RecursionError as error:
@@ -53,10 +52,14 @@ _making = Lock()
 """msgspec (0.22) crashes where two threads are the first to read a type, at the same moment."""
 
 
-@cache
-def _decoder(kind: type[_Read]) -> msgspec.json.Decoder[_Read]:
-    with _making:
-        return msgspec.json.Decoder(kind)
+_decoders: dict[object, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    if (found := _decoders.get(kind)) is None:
+        with _making:
+            found = _decoders.setdefault(kind, msgspec.json.Decoder(kind))
+    return found
 
 
 def sorted_json(value: Any) -> bytes:
