@@ -172,10 +172,14 @@ def _real(stage: Stage, job: str) -> tuple[Real, Noted]:
     lost = len(stage.things) - min(len(whole), noted.accepted)
     twice = max(len({thing for (thing, _), count in said.items() if count > 1}), noted.twice)
     found = Real(
-        noted.last_heard - began, max(line.at for line in first) - began, noted.last_done - began,
-        max(line.at for line in last) - began, noted.last_accepted - began, ended - began, lost, twice, used,
+        noted.last_heard - began, _last(first) - began, noted.last_done - began,
+        _last(last) - began, noted.last_accepted - began, ended - began, lost, twice, used,
     )  # fmt: skip
     return found, noted
+
+
+def _last(lines: Sequence[Changed]) -> float:
+    return max((line.at for line in lines), default=float("nan"))
 
 
 def _bare(stage: Stage, script: Sequence[Line]) -> Bare:
