@@ -32,6 +32,7 @@ bench: setup store mosquitto ## the project's own claims, measured here
 	$(BIN)/python -m benchmarks.ray --json reports/ray.json
 	$(BIN)/python -m benchmarks.wire --json reports/wire.json
 	$(BIN)/python -m benchmarks.link --json reports/link.json --html reports/link.html
+	$(BIN)/python -m benchmarks.fleet --json reports/fleet.json
 
 peers: setup store .venv-peers-pytriton/ready .venv-peers-mlserver/ready .venv-peers-ray/ready ## our endpoint beside Triton, MLServer and Ray Serve, on the same engine and file
 	$(BIN)/python -m benchmarks.peers --json reports/peers.json

@@ -41,7 +41,7 @@ class Size(msgspec.Struct, frozen=True):
     """Seconds."""
 
 
-FULL, QUICK = Size(10_000, 3, 1000, 500, 60.0), Size(300, 2, 40, 40, 3.0)
+FULL, QUICK = Size(10_000, 3, 1000, 500, 60.0), Size(200, 2, 20, 20, 2.0)
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from cloud_bridge.agent.talk import Talk
 from cloud_bridge.agent.when import Instant
 from cloud_bridge.control.link import Event, Heard, Said, Up
 from cloud_bridge.protocol.fleet.rpc import DeviceStatus
-from cloud_bridge.protocol.fleet.topics import Tree
+from cloud_bridge.protocol.fleet.topics import JOB_UPDATE_ACCEPTED, NOTIFY_NEXT, START_NEXT_ACCEPTED, Tree
 from cloud_bridge.signing import PublicKey
 
 TREE = Tree()
@@ -88,7 +88,8 @@ class Device:
 
     async def open(self, host: str, port: int) -> None:
         """Connect. Raises UnreachableError."""
-        filters = [each for tree in (TREE, BARE_TREE) for each in tree.heard_by(self.thing, (GROUP,))]
+        bare = (START_NEXT_ACCEPTED, JOB_UPDATE_ACCEPTED, NOTIFY_NEXT)
+        filters = [*TREE.heard_by(self.thing, (GROUP,)), *(BARE_TREE.filter(kind, thing=self.thing) for kind in bare)]
         self._wire = Wire(self.thing, filters, self._told, will=self._talk.will(_now()))
         await self._wire.open(host, port)
 

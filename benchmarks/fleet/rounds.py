@@ -33,11 +33,10 @@ from cloud_bridge.fleet.controller import order
 from cloud_bridge.fleet.events import Changed
 from cloud_bridge.fleet.registry import Job, Registry
 from cloud_bridge.fleet.spec import Group, Rollout
-from cloud_bridge.fleet.state import OVER
 from cloud_bridge.protocol.fleet.commands import CollectLog, Command
 from edge_runtime.errors import RunError
 
-_GLANCE = 0.02
+_GLANCE = 0.05
 
 
 class Real(msgspec.Struct, frozen=True):
@@ -148,11 +147,11 @@ def give(
 def over(registry: Registry, job: str, timeout: float = PATIENCE) -> str:
     """How a rollout has ended. Raises RunError where it does not."""
     until = time.monotonic() + timeout
-    while (phase := registry.jobs.get(job).phase) not in OVER:
+    while job in registry.jobs.list(active=True):
         if time.monotonic() > until:
             raise RunError(f"{job} is not over after {timeout:g} s")
         time.sleep(_GLANCE)
-    return phase
+    return registry.jobs.get(job).phase
 
 
 def _real(stage: Stage, job: str) -> tuple[Real, Noted]:
@@ -172,10 +171,14 @@ def _real(stage: Stage, job: str) -> tuple[Real, Noted]:
     lost = len(stage.things) - min(len(whole), noted.accepted)
     twice = max(len({thing for (thing, _), count in said.items() if count > 1}), noted.twice)
     found = Real(
-        noted.last_heard - began, max(line.at for line in first) - began, noted.last_done - began,
-        max(line.at for line in last) - began, noted.last_accepted - began, ended - began, lost, twice, used,
+        noted.last_heard - began, _last(first) - began, noted.last_done - began,
+        _last(last) - began, noted.last_accepted - began, ended - began, lost, twice, used,
     )  # fmt: skip
     return found, noted
+
+
+def _last(lines: Sequence[Changed]) -> float:
+    return max((line.at for line in lines), default=float("nan"))
 
 
 def _bare(stage: Stage, script: Sequence[Line]) -> Bare:

@@ -4,7 +4,6 @@ the herd of simulated devices. And what each of them has taken of the processors
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psutil
 
 from benchmarks.fleet.herd import Order, Setting
 from benchmarks.tiny import tiny_bundle
@@ -54,14 +54,15 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def usage(pid: int) -> Usage:
-    """Of this process, and of its children that have ended. Raises RunError when it is gone."""
+    """Of this process: the processors with what its children have taken, the memory without. Raises RunError when it is
+    gone."""
     try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except OSError as error:
+        process = psutil.Process(pid)
+        times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+        own = times[0].children_user + times[0].children_system
+        return Usage(own + sum(each.user + each.system for each in times), process.memory_info().rss)
+    except psutil.NoSuchProcess as error:
         raise RunError(f"process {pid} has ended while it was measured") from error
-    ticks = sum(map(int, words[11:15]))
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), int(pages) * os.sysconf("SC_PAGE_SIZE"))
 
 
 class Asked:
