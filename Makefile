@@ -4,7 +4,7 @@ BIN := .venv/bin
 STORE := store
 PYTRITON_PYTHON ?= /usr/bin/python3.11
 
-.PHONY: help demo test check bench peers soak chaos zoo shapes tournament setup store mosquitto lock clean
+.PHONY: help demo test check bench peers soak chaos zoo shapes tournament setup store mosquitto postgresql lock clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -13,7 +13,7 @@ help: ## what there is
 demo: setup store ## the main job, end to end, on real input: writes report.html and report.json
 	$(BIN)/python -m benchmarks.demo --html report.html --json report.json
 
-test: setup store mosquitto .venv-mlserver/ready .venv-kserve/ready ## all tests
+test: setup store mosquitto postgresql .venv-mlserver/ready .venv-kserve/ready ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## lint, format, types, layers
@@ -112,6 +112,14 @@ mosquitto:
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients; } >/dev/null 2>&1 \
 		|| echo "mosquitto could not be installed; its tests will say so"; \
 	else echo "mosquitto is not here and cannot be installed without root; its tests will say so"; fi
+
+# The server of a registry that one file does not hold.
+postgresql:
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } >/dev/null 2>&1 \
+		|| echo "postgresql could not be installed; its tests will say so"; \
+	else echo "postgresql is not here and cannot be installed without root; its tests will say so"; fi
 
 lock: ## renew the locked versions (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/dev.txt

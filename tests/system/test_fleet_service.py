@@ -75,7 +75,7 @@ class Fleet:
         return {thing: each.status for thing, each in self.registry.jobs.executions(job).items()}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """A fleet of none, in a file or on a server."""
     with nullcontext(tmp_path / "fleet.db") if request.param == "sqlite" else schema() as where:
@@ -91,6 +91,7 @@ def store(folder: Path) -> Path:
     return made.path
 
 
+@pytest.mark.parametrize("fleet", ["postgresql"], indirect=True)
 def test_a_device_obeys_an_order_and_its_result_comes_back(running: Broker, fleet: Fleet, tmp_path: Path) -> None:
     """Deployed and measured; the registry has who is there, how it stands, and the report."""
     path = store(tmp_path / "a")
@@ -111,6 +112,7 @@ def test_a_device_obeys_an_order_and_its_result_comes_back(running: Broker, flee
     eventually(lambda: fleet.registry.devices.all()[0].presence.state != "unknown", "", WAIT)
 
 
+@pytest.mark.parametrize("fleet", ["sqlite"], indirect=True)
 def test_a_rollout_outlives_its_controller(running: Broker, fleet: Fleet, tmp_path: Path) -> None:
     """Killed in the middle; another one goes on with what is in the registry."""
     path = store(tmp_path / "a")
