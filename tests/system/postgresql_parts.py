@@ -77,7 +77,7 @@ def _started(programs: Path) -> str:
         shutil.rmtree(folder)
 
     atexit.register(stop)
-    ready = [programs / "pg_isready", "-q", "-h", folder, "-U", "edge"]
+    ready = [str(programs / "pg_isready"), "-q", "-h", str(folder), "-U", "edge"]
     while subprocess.run(ready, check=False).returncode:
         if server.poll() is not None:
             raise RuntimeError(f"postgres ended with status {server.returncode}")

@@ -1,4 +1,4 @@
-"""`cloud-bridge fleet jobs`, `pause`, `resume`, `cancel`: what was ordered, and an operator's word to it."""
+"""`cloud-bridge fleet jobs`, `pause`, `resume`, `cancel`, `prune`: what was ordered, and an operator's word to it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from cloud_bridge.cli.fleet import follow, progress
+from cloud_bridge.cli.fleet.options import duration
 from cloud_bridge.cli.fleet.shared import add_registry, open_registry
 from cloud_bridge.extra import required
 from cloud_bridge.fleet.events import Aborted, Paused, Resumed
@@ -48,7 +49,15 @@ def add(acts: Commands) -> None:
         act.set_defaults(command=command)
     for act in (pause, cancel):
         act.add_argument("--why", default="", metavar="TEXT", help="kept in the job's log")
-    for act in (jobs, pause, resume, cancel):
+    prune = subcommand(
+        acts, "prune", "forget jobs that are over, with what each thing did and brought back",
+        "cloud-bridge fleet prune --older-than 90d",
+    )  # fmt: skip
+    prune.add_argument(
+        "--older-than", type=duration, required=True, metavar="TIME", help="those in which nothing has happened for so long"
+    )
+    prune.set_defaults(command=_prune)
+    for act in (jobs, pause, resume, cancel, prune):
         add_registry(act)
         act.add_argument("--json", action="store_true", help="print JSON")
 
@@ -98,6 +107,16 @@ def _cancel(arguments: argparse.Namespace) -> int:
         done = "is canceled" if thing in ended else "has no part of it that has not ended"
         print(f"{arguments.job} on {thing} {done}")
     return 0 if len(ended) == len(arguments.thing) else 1
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    with required("a fleet's registry"), open_registry(arguments) as registry:
+        gone = registry.jobs.prune(time.time() - arguments.older_than)
+    if arguments.json:
+        print(json.dumps({"forgotten": gone}))
+    else:
+        print(f"{len(gone)} job{'s are' if len(gone) != 1 else ' is'} forgotten")
+    return 0
 
 
 def _tell(arguments: argparse.Namespace, event: progress.Word) -> int:

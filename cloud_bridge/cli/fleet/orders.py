@@ -42,6 +42,7 @@ def add(acts: Commands) -> None:
         "      --key operator --repository repository/ --p99 50ms --soak 5m",
     )  # fmt: skip
     deploy.add_argument("--repository", type=Path, metavar="DIR", help="the repository that devices fetch it from")
+    deploy.add_argument("--tune", action="store_true", help="let each device find by measuring how it runs best, first")
     deploy.add_argument("--digest", metavar="SHA256", help="of its manifest, where the repository is not at hand")
     activate = _order(
         acts, "activate", "let an installed version answer, held to the same as a new one", _activate,
@@ -168,6 +169,7 @@ def _deploy(arguments: argparse.Namespace) -> Command:
         target=target_path(model, version),
         health=_health(arguments),
         soak=arguments.soak,
+        tune=arguments.tune,
     )
 
 
