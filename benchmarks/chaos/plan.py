@@ -129,7 +129,7 @@ def _ordered(
 ) -> Ordered:
     named, things = _some(draw, groups)
     life = draw.uniform(4.0, 12.0) if course == "expire" else LIFE
-    soak = 60.0 if course == "late" else draw.choice((0.0, 0.0, 1.0, 2.0))
+    soak = {"late": 60.0, "retry": draw.uniform(4.0, 8.0)}.get(course, draw.choice((0.0, 0.0, 1.0, 2.0)))
     version = f"{2 + DEPLOYED.index(kind)}.{number}" if kind in DEPLOYED else draw.choice(FIRST)
     cancels = [(at + draw.uniform(0.2, 6.0), thing) for thing in things[::2]] if course == "cancel" else []
     abort = (at + draw.uniform(1.0, 8.0), draw.random() < 0.5) if course == "abort" else None

@@ -88,12 +88,11 @@ class Wishes:
 
     def acted(self, model: str | None, active: Mapping[str, str]) -> None:
         """A job has changed something; where it gave a model another version, that model: that ends what was wished of it
-        before, also by what was known before this process began."""
-        self._tried = {each: found for each, found in self._tried.items() if not found[1]}
+        before, also by what was known before this process began. Whatever else is wished and is not so is tried again."""
+        self._tried = {}
         wish = None if model is None else self._known.get(model)
         if model is not None and wish is not None and active.get(model) != wish:
             self._ended = self._ended | {model: wish}
-            self._tried.pop(model, None)  # who desires the same again desires it anew
             self._keep(ENDED, self._ended)
 
     def held(self, active: Mapping[str, str]) -> Models:

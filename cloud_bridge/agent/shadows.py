@@ -49,6 +49,8 @@ class Mirror:
         """None: not known."""
         self.ask = NEVER
         """When it is to be asked for."""
+        self.asked = ""
+        """The token of the last question, until it is answered."""
         self.told = NEVER
         """Until when a report waits for its answer; NEVER: none does."""
         self.token = ""
@@ -57,6 +59,12 @@ class Mirror:
         """The wishes that it takes out."""
         self.held: tuple[Config | Models | None, Section] = None, {}
         """What was looked at last, and how it is written."""
+
+    def answered(self, token: str) -> bool:
+        """Whether this answers the last question; once."""
+        answers = self.asked != "" and token == self.asked
+        self.asked = "" if answers else self.asked
+        return answers
 
 
 class Shadows:
@@ -145,7 +153,7 @@ class Shadows:
 
     def acted(self, model: str | None = None) -> None:
         """A job has changed something. Where it gave a model another version, that ends what was desired of it before, also
-        by what this device knew before it started; what could not be activated may be possible now."""
+        by what this device knew before it started; whatever else is desired and is not so is tried again."""
         with self._lock:
             self._changed = True
             self._wishes.acted(model, self.active())
@@ -156,8 +164,8 @@ class Shadows:
         self._apply(self.config)
 
     def _got(self, name: str, mirror: Mirror, told: shadow.Document) -> None:
-        if told.version < mirror.version and mirror.reported is not None:
-            return  # it was overtaken
+        if told.version < mirror.version and (mirror.reported is not None or not mirror.answered(told.client_token)):
+            return  # it was overtaken; the answer to the last question is not, where the controller has lost something
         mirror.version, mirror.desired, mirror.reported = told.version, told.state.desired, told.state.reported
         mirror.ask, self._changed = NEVER, True
         if name == CONFIG and mirror.desired != self._desired:
@@ -168,6 +176,8 @@ class Shadows:
             self._wishes.take(mirror.desired)
 
     def _none(self, mirror: Mirror, told: shadow.Rejected) -> None:
+        if told.code == 404 and mirror.version and not mirror.answered(told.client_token):
+            return  # it was overtaken
         if told.code == 404:
             mirror.version, mirror.desired, mirror.reported = 0, {}, {}
             mirror.ask, self._changed = NEVER, True
@@ -194,8 +204,9 @@ class Shadows:
                 _log.warning("the controller does not take what is reported of a shadow: %s", told.message)
 
     def _ask(self, name: str, now: Instant) -> list[Said]:
-        self._mirrors[name].ask = now.mono + RETRY  # unless an answer comes before
-        return [self._said(topics.SHADOW_GET, encode(shadow.Get(client_token=self._token())), name)]
+        mirror = self._mirrors[name]
+        mirror.ask, mirror.asked = now.mono + RETRY, self._token()  # unless an answer comes before
+        return [self._said(topics.SHADOW_GET, encode(shadow.Get(client_token=mirror.asked)), name)]
 
     def _report(self, name: str, now: Instant) -> list[Said]:
         """What differs from what the controller knows, if that is known, and nothing is under way."""

@@ -386,6 +386,40 @@ def test_wishes_for_versions_are_tried_once_until_something_changes() -> None:
     assert again.shadows.wanted() is None
 
 
+def test_a_version_that_is_desired_and_not_so_is_tried_after_each_job() -> None:
+    """Also one that was active before: nobody has said that it is not desired any more."""
+    device = Device(active={"tiny": "2.0"})
+    device.up()
+    told = shadow.Document(state=shadow.State(desired={"active": {"tiny": "2.0"}}), version=1, timestamp=BEGIN)
+    device.hear(topics.SHADOW_GET_ACCEPTED, told, shadow="models")
+    device.shadows.tried("tiny", "2.0")
+    device.active["tiny"] = "3.0"
+    assert device.shadows.wanted() is None
+    device.shadows.acted()
+    assert device.shadows.wanted() == ("tiny", "2.0")
+
+
+@pytest.mark.parametrize("late", ["document", "none"])
+def test_an_answer_that_was_overtaken_tells_nothing(late: str) -> None:
+    """Also as long as all is asked for anew: it would bring old wishes back. Where the controller has lost what it had, the
+    answer to the last question is of a lower version, and holds."""
+    device = Device(active={"tiny": "1.0"})
+    old = shadow.Document(state=shadow.State(desired={"active": {"tiny": "0.9"}}), version=2, timestamp=BEGIN)
+    new = shadow.Document(state=shadow.State(desired={"active": {"tiny": "2.0"}}), version=5, timestamp=BEGIN)
+    gone = shadow.Rejected(code=404, message="there is none", timestamp=BEGIN)
+    device.up()
+    device.hear(topics.SHADOW_GET_ACCEPTED, new, shadow="models")
+    said = [each for each in device.up() if "/models/get" in each.topic]
+    if late == "document":
+        device.hear(topics.SHADOW_GET_ACCEPTED, old, shadow="models")
+    else:
+        device.hear(topics.SHADOW_GET_REJECTED, gone, shadow="models")
+    assert device.shadows.wanted() == ("tiny", "2.0")
+    asked = decode(said[0].payload, shadow.Get).client_token
+    device.hear(topics.SHADOW_GET_ACCEPTED, msgspec.structs.replace(old, client_token=asked), shadow="models")
+    assert device.shadows.wanted() == ("tiny", "0.9")
+
+
 def test_a_version_is_desired_again_after_a_job_has_ended_the_wish_for_it() -> None:
     """It was active once: it is tried again, also where nobody has seen the shadow without it."""
     device = Device(active={"tiny": "2.0"})
