@@ -26,6 +26,7 @@ from benchmarks.fleet.script import Line, Side
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.orders import read_keys
 from cloud_bridge.agent.when import Instant
+from edge_runtime.bench.worker import die_with_parent
 from edge_runtime.bundles.store import Store
 
 TICK = 0.5
@@ -90,7 +91,7 @@ class Herd:
         if setting.folder:
             threads = stack.enter_context(ThreadPoolExecutor(THREADS))
             spawn = multiprocessing.get_context("spawn")
-            self._measure = shared(stack.enter_context(ProcessPoolExecutor(CHECKERS, mp_context=spawn)))
+            self._measure = shared(stack.enter_context(ProcessPoolExecutor(CHECKERS, spawn, die_with_parent)))
             self._root = Path(setting.root).read_bytes()
             self._threads: ThreadPoolExecutor | None = threads
             self.devices = list(threads.map(self._full, setting.things))
