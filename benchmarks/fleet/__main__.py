@@ -124,8 +124,7 @@ def _commanded(of: Rounds) -> list[str]:
     sizes = "+".join(str(len(line.payload)) for line in of.script)
     short = ", ".join(f"{each.ended:.2f}" for each in of.short)
     return [
-        f"{of.devices} devices connected in {of.connected:.1f} s, all they report was taken in after {of.settled:.1f} s:"
-        f" {_used(of.settling)}",
+        f"{of.devices} devices connected, and what they report was taken in, in {of.settled:.1f} s: {_used(of.settling)}",
         f"a command to all, seconds from its order to the last device ({len(of.real)} turns, medians): {told}",
         f"  CPU: {_middle([each.usage for each in of.real])}",
         f"the bare protocol, the same {len(of.script)} messages a device ({sizes} bytes): {middle('ended', of.bare):.2f} s;"

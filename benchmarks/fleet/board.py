@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 
@@ -41,8 +42,7 @@ class Board:
     def __init__(self, devices: int, first: str) -> None:
         self._first = first
         self._reports: Counter[str] = Counter()
-        self.settled = 0
-        """Devices both of whose shadows the controller has."""
+        self._settled: dict[str, asyncio.Event] = {}
         self.begin(devices)
 
     def begin(self, devices: int) -> None:
@@ -61,11 +61,16 @@ class Board:
             self._script.append(line(message))
         if message.topic.endswith(_ANSWERED) and _JOBS not in message.topic:
             self._reports[thing] += 1
-            self.settled += self._reports[thing] == _SHADOWS
+            if self._reports[thing] == _SHADOWS:
+                self._settled.setdefault(thing, asyncio.Event()).set()
         if message.topic.endswith(_HEARD):
             self._heard.setdefault(thing, time.time())
         elif thing in self._last and message.topic.endswith(_ANSWERED):
             self._accepted.setdefault(thing, time.time())
+
+    async def settle(self, thing: str) -> None:
+        """Wait until the controller has both shadows of a device."""
+        await self._settled.setdefault(thing, asyncio.Event()).wait()
 
     def say(self, thing: str, message: Said) -> None:
         """A device says this."""

@@ -132,8 +132,8 @@ def _stop(
     p99: float | None,
 ) -> Stopped:  # fmt: skip
     job = f"bad-{version.partition('.')[0]}"
-    least, at_once = len(things) // 25, len(things) // 10
-    rollout = Rollout((Group("all", things),), in_flight=at_once, stops=(Stop("FAILED", PERCENT, max(1, least)),))
+    least, at_once = max(1, len(things) // 25), max(1, len(things) // 10)
+    rollout = Rollout((Group("all", things),), in_flight=at_once, stops=(Stop("FAILED", PERCENT, least),))
     begin = give(registry, operator, job, deploy(version, digest, p99), rollout)
     phase = over(registry, job)
     seconds = time.time() - begin

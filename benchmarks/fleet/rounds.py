@@ -75,10 +75,8 @@ class Rounds(msgspec.Struct, frozen=True):
     """The raw values."""
 
     devices: int
-    connected: float
-    """Seconds in which all were connected."""
     settled: float
-    """Seconds until the controller had what each reports of itself: its birth, two shadows, and whether it has jobs."""
+    """Seconds until all were connected, and the controller had what each reports of itself: its birth and two shadows."""
     settling: Mapping[str, Usage]
     script: Sequence[Line]
     """What is said between one device and the controller."""
@@ -131,7 +129,7 @@ def hold(folder: Path, devices: int, rounds: int, progress: Callable[[], object]
             real.append(_real(stage, f"round-{number}")[0])
             progress()
         herd.do("end", dict)
-    return Rounds(devices, told["connected"], told["settled"], settling, noted.script, real, whole, short)
+    return Rounds(devices, told["settled"], settling, noted.script, real, whole, short)
 
 
 def give(

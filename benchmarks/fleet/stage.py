@@ -90,6 +90,12 @@ class Asked:
             raise RunError(f"the process of {self._name} has ended with status {self._process.wait(10.0)}")
         return msgspec.json.decode(line, type=kind)
 
+    def finish(self) -> None:
+        """Nothing more is asked: it may end by itself, with its children."""
+        self._in.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10.0)
+
 
 class Herd(Asked):
     """The process of simulated devices."""
@@ -124,6 +130,7 @@ def herded(setting: Setting) -> Iterator[Herd]:
         herd = Herd(process, "the devices")
         herd.ask(setting, dict)
         yield herd
+        herd.finish()
 
 
 @contextmanager

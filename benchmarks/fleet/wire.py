@@ -18,14 +18,11 @@ from cloud_bridge.control.link import Event, Heard, Said, Taken, Up
 from cloud_bridge.protocol import fields
 from cloud_bridge.protocol.fields import About
 from cloud_bridge.protocol.fleet.rpc import STATUS
-from cloud_bridge.protocol.packets import GOODBYE, PING, REFUSED, reason
+from cloud_bridge.protocol.packets import GOODBYE, REFUSED, reason
 from edge_runtime.errors import ProtocolError, UnreachableError
 
-KEEPALIVE = 600
-"""Seconds: what pings cost a broker is not what is measured."""
-
 _PATIENCE = 60.0
-_SESSION, _RECEIVE_MAXIMUM = 17, 33
+_RECEIVE_MAXIMUM = 33
 _PUBACK, _CONNACK, _SUBACK, _PUBLISH, _DISCONNECT = 0x40, 0x20, 0x90, 0x30, 0xE0
 _NUMBERS = 1 << 16
 
@@ -34,16 +31,16 @@ class Wire(asyncio.Protocol):
     """One connection. `open` returns when its filters are granted; `tell` hears of everything that comes after that."""
 
     __slots__ = (
-        "_ended", "_filters", "_flying", "_left", "_name", "_number", "_ready", "_session", "_tell", "_transport",
+        "_ended", "_filters", "_flying", "_left", "_name", "_number", "_ready", "_tell", "_transport",
         "_waiting", "_will", "_window",
     )  # fmt: skip
 
     def __init__(
         self, name: str, filters: Sequence[str], tell: Callable[[Event], None], *, will: Said | None = None,
-        window: int = 20, session: int = 0,
+        window: int = 20,
     ) -> None:  # fmt: skip
         self._name, self._filters, self._tell, self._will = name, tuple(filters), tell, will
-        self._window, self._session = window, session
+        self._window = window
         self._left = b""
         self._number = 0
         self._flying = 0
@@ -80,10 +77,6 @@ class Wire(asyncio.Protocol):
         if qos:
             self._transport.write(b"\x40\2" + number.to_bytes(2, "big"))
 
-    def ping(self) -> None:
-        """Say that it is there."""
-        self._transport.write(PING)
-
     def close(self) -> None:
         """Leave on purpose."""
         self._transport.write(GOODBYE)
@@ -93,7 +86,7 @@ class Wire(asyncio.Protocol):
         """See Protocol."""
         self._transport = cast("asyncio.Transport", transport)  # it is of a TCP connection
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport.write(connect(self._name, self._will, window=self._window, session=self._session))
+        self._transport.write(connect(self._name, self._will, self._window))
 
     def connection_lost(self, error: Exception | None) -> None:
         """See Protocol."""
@@ -121,15 +114,20 @@ class Wire(asyncio.Protocol):
         elif kind == _CONNACK:
             if body[1] >= REFUSED:
                 self._ended = reason(body[1])
-            else:
+            elif self._filters:
                 self._transport.write(subscribe(1, self._filters))
+            else:
+                self._is_ready(Up())
         elif kind == _SUBACK:
             _, end = fields.read_properties(body, 2)
             refused = tuple(each for each, code in zip(self._filters, body[end:], strict=True) if code >= REFUSED)
-            self._ready.set_result(None)
-            self._tell(Up(refused))
+            self._is_ready(Up(refused))
         elif kind == _DISCONNECT:
             self._ended = reason(body[0] if body else 0)
+
+    def _is_ready(self, up: Up) -> None:
+        self._ready.set_result(None)
+        self._tell(up)
 
     def _took(self, body: bytes) -> None:
         if self._waiting:
@@ -140,16 +138,14 @@ class Wire(asyncio.Protocol):
         self._tell(Taken(int.from_bytes(body[:2], "big"), refused))
 
 
-def connect(name: str, will: Said | None, *, window: int, session: int) -> bytes:
-    """CONNECT with a clean start."""
+def connect(name: str, will: Said | None, window: int) -> bytes:
+    """CONNECT with a clean start, and without pings: what they cost a broker is not what is measured."""
     told = bytes((_RECEIVE_MAXIMUM,)) + window.to_bytes(2, "big")
-    if session:
-        told += bytes((_SESSION,)) + session.to_bytes(4, "big")
     flags, payload = 0x02, [fields.text(name)]
     if will is not None:
         flags |= 0x04 | will.qos << 3 | will.retain << 5
         payload += [b"\0", fields.text(will.topic), fields.binary(will.payload)]
-    head = [fields.text("MQTT"), bytes((5, flags)), KEEPALIVE.to_bytes(2, "big"), fields.number(len(told)), told]
+    head = [fields.text("MQTT"), bytes((5, flags)), b"\0\0", fields.number(len(told)), told]
     return _packet(0x10, *head, *payload)
 
 
