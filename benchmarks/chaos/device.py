@@ -103,7 +103,7 @@ class Device(Agent):
         super().__init__(
             settings.broker, store=self._witnessed, thing=thing, keys=[settings.keys], groups=settings.groups[thing],
             artifacts=settings.artifacts, root_metadata=settings.root, log=folder / "decisions", device="onnx",
-            health=health, measure=_measure,
+            health=health, measure=_measure, keep=1000,  # jobs activate any of them again
         )  # fmt: skip
 
     def note(self, what: What, state: State) -> None:
