@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 import re
-from collections.abc import Callable
 
 import msgspec
 
 from cloud_bridge.agent.duty import Duty, Sent
-from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.agent.when import RETRY, Instant, Patience
 from cloud_bridge.agent.work import OPEN, Report
 from cloud_bridge.control.link import Said
 from cloud_bridge.protocol.fleet import jobs, topics
@@ -45,8 +43,8 @@ class Flight(msgspec.Struct, frozen=True):
 class Reports:
     """Of one device."""
 
-    def __init__(self, tree: Tree, thing: str, duty: Duty, draw: Callable[[], float] = random.random) -> None:
-        self._tree, self._thing, self._duty, self._draw = tree, thing, duty, draw
+    def __init__(self, tree: Tree, thing: str, duty: Duty, patience: Patience) -> None:
+        self._tree, self._thing, self._duty, self._patience = tree, thing, duty, patience
         self._flights: dict[str, Flight] = {}
 
     def up(self) -> None:
@@ -69,7 +67,7 @@ class Reports:
             flight = self._flights.get(sent.report.job)
             if flight is None or flight.until <= now.mono:
                 blind = flight is not None and flight.blind and flight.sent.letter == sent.letter
-                self._flights[sent.report.job] = Flight(sent, now.mono + RETRY * (1.0 + self._draw()), blind)
+                self._flights[sent.report.job] = Flight(sent, self._patience.again(now), blind)
                 going += self._report(sent, blind=blind)
         return going
 

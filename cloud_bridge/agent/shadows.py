@@ -11,6 +11,7 @@ the version that it follows, so that one that comes once more, late, changes not
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from msgspec import UNSET
 
 from cloud_bridge.agent.desired import Wishes, configured
 from cloud_bridge.agent.journal import Journal
-from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.agent.when import RETRY, Instant, Patience
 from cloud_bridge.control.link import Said
 from cloud_bridge.protocol.fleet import shadow, topics
 from cloud_bridge.protocol.fleet.shadow import CONFIG, MODELS, Config, Models, Section
@@ -72,7 +73,7 @@ class Shadows:
 
     def __init__(
         self, tree: Tree, thing: str, journal: Journal, active: Callable[[], Mapping[str, str]],
-        apply: Callable[[Config], None], policy: Policy = Policy(),
+        apply: Callable[[Config], None], policy: Policy = Policy(), draw: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         """`active` tells the active version of each model; `apply` is handed each new config, the kept one at once;
         `policy` rules where none is desired."""
@@ -80,7 +81,7 @@ class Shadows:
         self.active, self._apply, self._policy = active, apply, policy
         self._lock = threading.RLock()
         self._mirrors = {CONFIG: Mirror(), MODELS: Mirror()}
-        self._wishes = Wishes(journal)
+        self._wishes, self._patience = Wishes(journal), Patience(draw)
         self._changed = True
         self._desired: Section = msgspec.json.decode(journal.get(DESIRED, "{}"))
         self.config = Config(policy=policy)
@@ -89,6 +90,7 @@ class Shadows:
     def up(self, now: Instant) -> list[Said]:
         """The connection is there: what is desired by now?"""
         with self._lock:
+            self._patience.answered()
             for mirror in self._mirrors.values():
                 mirror.reported, mirror.told = None, NEVER
             return [said for name in self._mirrors for said in self._ask(name, now)]
@@ -105,6 +107,8 @@ class Shadows:
             mirror = self._mirrors.get(name)
             if mirror is None:
                 raise ProtocolError(f"there is no shadow {name!r} here")
+            if kind is not topics.SHADOW_DELTA:
+                self._patience.answered()
             match kind:
                 case topics.SHADOW_GET_ACCEPTED:
                     self._got(name, mirror, decode(data, shadow.Document))
@@ -205,7 +209,7 @@ class Shadows:
 
     def _ask(self, name: str, now: Instant) -> list[Said]:
         mirror = self._mirrors[name]
-        mirror.ask, mirror.asked = now.mono + RETRY, self._token()  # unless an answer comes before
+        mirror.ask, mirror.asked = self._patience.again(now), self._token()  # unless an answer comes before
         return [self._said(topics.SHADOW_GET, encode(shadow.Get(client_token=mirror.asked)), name)]
 
     def _report(self, name: str, now: Instant) -> list[Said]:
@@ -219,7 +223,7 @@ class Shadows:
         desired: Any = {"active": dict.fromkeys(ended)} if name == MODELS and (ended := self._wishes.ended) else UNSET
         if not changed and desired is UNSET:
             return []
-        mirror.told, mirror.token, mirror.sending = now.mono + RETRY, self._token(), changed
+        mirror.told, mirror.token, mirror.sending = self._patience.again(now), self._token(), changed
         mirror.ending = {} if desired is UNSET else dict(self._wishes.ended)
         update = shadow.Update(
             state=shadow.Change(desired=desired, reported=changed), version=mirror.version or None,

@@ -25,7 +25,7 @@ from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.orders import digest_of
 from cloud_bridge.agent.reports import Reports, said
 from cloud_bridge.agent.shadows import Shadows
-from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.agent.when import RETRY, Instant, Patience
 from cloud_bridge.agent.work import OPEN
 from cloud_bridge.control.link import Heard, Said, Up
 from cloud_bridge.protocol.fleet import jobs, rpc, telemetry, topics
@@ -40,6 +40,10 @@ RETURN = 5.0
 """Seconds over which devices ask again when a controller has come back."""
 
 _MODELS = 256
+_ANSWERS = frozenset((
+    topics.START_NEXT_ACCEPTED, topics.START_NEXT_REJECTED, topics.JOB_GET_ACCEPTED, topics.JOB_GET_REJECTED,
+    topics.JOB_UPDATE_ACCEPTED, topics.JOB_UPDATE_REJECTED,
+))  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +61,8 @@ class Talk:
         self._tree, self._thing, self._groups = tree, thing, tuple(groups)
         self._duty, self._journal, self._shadows, self._describe = duty, journal, shadows, describe
         self._session, self._agent, self._draw = session, agent, draw
-        self._reports = Reports(tree, thing, duty, draw)
+        self._patience = Patience(draw)
+        self._reports = Reports(tree, thing, duty, self._patience)
         self._controller = Presence()
         self._ask: float | None = None
         self._unanswered = float("inf")
@@ -82,6 +87,7 @@ class Talk:
     def up(self, event: Up, now: Instant) -> list[Said]:
         """The connection is there."""
         self._connected, self.refused = True, event.refused
+        self._patience.answered()  # not yet; but who was asked before may never have heard it
         self._reports.up()
         return [self._status("ready"), *self._start(now), *self._check(), *self._shadows.up(now)]
 
@@ -93,6 +99,8 @@ class Talk:
         """What a message leads to. Raises InputError when the journal fails: then it is not to be acknowledged."""
         try:
             kind, names = self._parsed(message.topic)
+            if kind in _ANSWERS:
+                self._patience.answered()
             return self._react(kind, names, message, now)
         except ProtocolError as error:
             _log.warning("passed over: %s", error)
@@ -179,7 +187,7 @@ class Talk:
 
     def _start(self, now: Instant) -> list[Said]:
         """Ask for the next job, and again if nobody answers: who was asked may have died, and told nobody."""
-        self._ask, self._unanswered = None, now.mono + RETRY * (1.0 + self._draw())
+        self._ask, self._unanswered = None, self._patience.again(now)
         told = jobs.StartNext(status_details=details(agent=self._agent))
         return [self._said(topics.START_NEXT, encode(told))]
 

@@ -19,7 +19,7 @@ from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.reports import OVERTAKEN
 from cloud_bridge.agent.shadows import CONFLICT, Shadows
 from cloud_bridge.agent.talk import RETURN, Talk
-from cloud_bridge.agent.when import RETRY, Instant
+from cloud_bridge.agent.when import RETRY, SLOWEST, Instant, Patience
 from cloud_bridge.agent.work import Done, Order
 from cloud_bridge.control.link import LONGEST, Heard, Said, Up, pause
 from cloud_bridge.protocol.fleet import execution, jobs, rpc, shadow, topics
@@ -76,7 +76,7 @@ class Device:
         self.duty = Duty(self.journal, read, self.hands)
         self.active = dict(active)
         self.applied: list[Config] = []
-        self.shadows = Shadows(TREE, THING, self.journal, lambda: self.active, self.applied.append)
+        self.shadows = Shadows(TREE, THING, self.journal, lambda: self.active, self.applied.append, draw=lambda: 0.0)
         self.mono = 0.0
         self.talk = Talk(
             TREE, THING, ("canary",), self.duty, self.journal, self.shadows, self.describe, session="s", agent="0.1",
@@ -275,6 +275,32 @@ def test_the_question_for_a_job_is_asked_until_it_is_answered() -> None:
     device.hear(topics.START_NEXT_ACCEPTED, Next(timestamp=BEGIN))
     device.mono += RETRY * 3
     assert topics.START_NEXT not in kinds(device.talk.due(device.now))
+
+
+def test_a_controller_that_is_behind_is_asked_less_and_less() -> None:
+    """Each question waits as long again as nobody has answered, and up to twice that; any answer ends it."""
+    draws = [0.0, 1.0, 0.0, 0.5, 0.0]
+    patience = Patience(lambda: draws.pop(0))
+    assert patience.again(Instant(BEGIN, 100.0)) == 100.0 + RETRY
+    assert patience.again(Instant(BEGIN, 150.0)) == 150.0 + 50.0 * 2
+    assert patience.again(Instant(BEGIN, 250.0)) == 250.0 + 150.0
+    assert patience.again(Instant(BEGIN, 9000.0)) == 9000.0 + SLOWEST * 1.5
+    patience.answered()
+    assert patience.again(Instant(BEGIN, 9001.0)) == 9001.0 + RETRY
+
+
+def test_a_device_whose_questions_nobody_answers_says_ever_less() -> None:
+    """In its first hour a dozen of each at most; and all of it again at once when it connects anew."""
+    device = Device()
+    device.up()
+    said = 0
+    for _ in range(3600):
+        device.mono += 1.0
+        said += kinds(device.talk.due(device.now)).count(topics.START_NEXT)
+    assert 4 <= said <= 12
+    assert topics.START_NEXT in kinds(device.up())
+    device.mono += RETRY * 1.5
+    assert topics.START_NEXT in kinds(device.talk.due(device.now))
 
 
 def test_a_question_is_answered_with_what_it_came_with() -> None:
@@ -634,7 +660,7 @@ class Fleet(RuleBasedStateMachine):
             elif self.device.duty.act(self.device.now.unix):
                 self.to_controller += self.device.talk.due(self.device.now)
             elif self.device.mono < 1e5:
-                self.wait(RETRY * 2)
+                self.wait(SLOWEST * 2)
                 if not self.to_controller:
                     break
         assert not self.to_device, "they never come to rest"
