@@ -65,10 +65,10 @@ class Agent:
     that serves this store in this process, budgets and policy of the shadow `config` rule it, and a version on trial goes
     back when too many of its calls fail; `health` says what else is wrong with a model on trial, given its name and the
     share of calls that may fail. `state` is a folder for the journal (default: STORE/.agent). Figures are told each
-    `telemetry` seconds; None: never. A bundle that is not there `fetch_limit` seconds after it was asked for is given up.
-    After a deploy, `keep` versions of the model stay beside the active one. `measure` does the steps that open engines, by
-    default in a process of their own. Raises InputError and BundleError for what cannot be used; a broker that is away is
-    waited for.
+    `telemetry` seconds; None: never. A bundle that is not there `fetch_limit` seconds after it was asked for is given up;
+    it comes at `fetch_rate` bytes a second at most, and `spare` bytes of the disk stay free. After a deploy, `keep` others
+    of the model's versions stay beside the active one. `measure` does the steps that open engines, by default in a process
+    of their own. Raises InputError and BundleError for what cannot be used; a broker that is away is waited for.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Agent:
         own: Tls | None = None, aws: bool = False, runtime: Runtime | None = None,
         health: deploy.Health = unwatched, log: str | Path | None = None, device: str | None = None,
         state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None, keep: int = 1,
-        fetch_limit: float = LIMIT, measure: Measure = child.ask,
+        fetch_limit: float = LIMIT, fetch_rate: float | None = None, spare: int | None = None, measure: Measure = child.ask,
     ) -> None:  # fmt: skip
         address = Address.parse(broker)
         if len(groups) > GROUPS:
@@ -89,7 +89,7 @@ class Agent:
         self.thing, self.groups = check(thing, "thing"), tuple(check(group, "group") for group in groups)
         held = store if isinstance(store, Store) else Store(store)
         folder = Path(state) if state is not None else held.path / STATE
-        fetch = source(folder / "artifacts", artifacts, root_metadata, fetch_limit)
+        fetch = source(folder / "artifacts", artifacts, root_metadata, fetch_limit, rate=fetch_rate, spare=spare)
         known = [key for path in keys for key in read_keys(Path(path))]
         tree = Tree(address.root, aws)
         self._link = link or PahoLink(address, thing, tree.heard_by(thing, self.groups), own=own)

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from cloud_bridge.extra import required
-from edge_runtime.cli.shell import Commands, add_store, count, seconds, subcommand
+from edge_runtime.cli.shell import Commands, add_store, count, memory, seconds, subcommand
 
 
 def add(commands: Commands) -> None:
@@ -58,6 +58,10 @@ def add(commands: Commands) -> None:
         "--fetch-limit", type=seconds, default=6 * 3600.0, metavar="TIME",
         help="give up a bundle that is not there after so long (default: 21600s); the next try goes on from there",
     )  # fmt: skip
+    agent.add_argument(
+        "--fetch-rate", type=memory, metavar="SIZE", help="so much of a bundle in a second, at most: 200kB (default: all)"
+    )
+    agent.add_argument("--spare", type=memory, metavar="SIZE", help="of the disk, stays free (default: 64 MiB)")
     agent.add_argument("--state", type=Path, metavar="DIR", help="where its journal lies (default: STORE/.agent)")
     agent.add_argument("--json", action="store_true", help="announce readiness as one JSON line")
     agent.set_defaults(command=_agent)
@@ -75,6 +79,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             root_metadata=arguments.root_metadata, aws=arguments.aws, log=arguments.log, device=arguments.device,
             own=None if arguments.cert is None else Tls(str(arguments.cert[0]), str(arguments.cert[1])),
             state=arguments.state, telemetry=arguments.telemetry, keep=arguments.keep, fetch_limit=arguments.fetch_limit,
+            fetch_rate=arguments.fetch_rate, spare=arguments.spare,
         )  # fmt: skip
     ended = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):

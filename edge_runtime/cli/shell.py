@@ -120,6 +120,19 @@ def count(text: str) -> int:
     return int(text)
 
 
+def memory(text: str) -> int:
+    """A size on the command line: "100MB", "1.5GB", "64000000"."""
+    units = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
+    unit = next((unit for unit in units if text.endswith(unit)), "")
+    try:
+        value = float(text.removesuffix(unit)) * units.get(unit, 1.0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 100MB or 1.5GB") from None
+    if not 1 <= value < 2**60:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size above zero")
+    return int(value)
+
+
 def watts(text: str) -> tuple[float, float]:
     """Two powers on the command line: "2.5,3.8"."""
     try:

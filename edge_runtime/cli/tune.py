@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.cli.shell import Commands, add_store, progress_bar, resolve, seconds, subcommand, watts, write
+from edge_runtime.cli.shell import Commands, add_store, memory, progress_bar, resolve, seconds, subcommand, watts, write
 from edge_runtime.engines import in_order
 from edge_runtime.profile import CACHE, PROFILE, Tuned, load, save
 
@@ -56,19 +56,6 @@ def add(commands: Commands) -> None:
     explain.add_argument("--json", action="store_true", help="print JSON")
     _add_profile(explain)
     explain.set_defaults(command=_explain)
-
-
-def memory(text: str) -> int:
-    """A size on the command line: "100MB", "1.5GB", "64000000"."""
-    units = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
-    unit = next((unit for unit in units if text.endswith(unit)), "")
-    try:
-        value = float(text.removesuffix(unit)) * units.get(unit, 1.0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 100MB or 1.5GB") from None
-    if not 1 <= value < 2**60:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size above zero")
-    return int(value)
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:

@@ -469,6 +469,8 @@ def test_an_agent_s_fetch_ends(made: Repository, server: Server, tmp_path: Path)
             source(tmp_path / "device", server.url, root)(path, halt)
         timer.join()
     server.dripping = set()
+    with pytest.raises(DiskFullError, match="stay free"):
+        source(tmp_path / "full", server.url, root, spare=1 << 60)(path, threading.Event())
     assert source(tmp_path / "device", server.url, root)(path, threading.Event()).is_file()
 
 

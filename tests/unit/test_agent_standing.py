@@ -86,3 +86,6 @@ def test_a_device_without_a_repository_fetches_nothing(tmp_path: Path) -> None:
         source(tmp_path, "http://127.0.0.1:9", None)
     with pytest.raises(InputError, match="more than none"):
         source(tmp_path, None, None, 0.0)
+    for wrong in ({"rate": 0.0}, {"spare": -1}):
+        with pytest.raises(InputError, match="a rate above 0"):
+            source(tmp_path, None, None, **wrong)

@@ -25,8 +25,7 @@ from cloud_bridge.protocol.fleet.commands import (
 )
 from edge_runtime.bundles.manifest import check_name, check_version
 from edge_runtime.cli.compare import share
-from edge_runtime.cli.shell import Commands, count, seconds, subcommand, watts
-from edge_runtime.cli.tune import memory
+from edge_runtime.cli.shell import Commands, count, memory, seconds, subcommand, watts
 from edge_runtime.errors import InputError
 from edge_runtime.objective import METRICS, Objective
 
