@@ -14,7 +14,7 @@ demo: setup store ## the main job, end to end, on real input: writes report.html
 	$(BIN)/python -m benchmarks.demo --html report.html --json report.json
 
 test: setup store mosquitto postgresql .venv-mlserver/ready .venv-kserve/ready ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile # on two cores: a third of their time tests wait for processes
 
 check: setup ## lint, format, types, layers
 	$(BIN)/ruff check .

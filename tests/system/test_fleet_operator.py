@@ -243,6 +243,7 @@ def test_a_rollout_is_paused_resumed_and_cancelled(fleet: Fleet, capsys: pytest.
     assert fleet.run("pause", "w1") == 2
     assert "w1 is over: aborted" in capsys.readouterr().err
     assert fleet.run("prune", "--older-than", "1h") == 0
+    assert capsys.readouterr().out == "0 jobs are forgotten\n"
     assert phase() == "aborted"
     assert fleet.run("remove", "press-97", "press-98") == 0
 
