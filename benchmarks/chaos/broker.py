@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.chaos.mortal import Mortal
 from cloud_bridge import broker
 from edge_runtime.bench.worker import die_with_parent
 from edge_runtime.errors import UnreachableError
@@ -21,7 +22,7 @@ HOST = "127.0.0.1"
 PATIENCE = 30.0
 
 
-class Mosquitto:
+class Mosquitto(Mortal):
     """One, from `start` to `kill`, as often as that."""
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +35,6 @@ class Mosquitto:
         self.log = folder / "log"
         self._conf = folder / "mosquitto.conf"
         self._conf.write_text(config(self.port, folder))
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -46,7 +46,7 @@ class Mosquitto:
         self.kill()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
-                [sys.executable, "-m", "benchmarks.chaos.broker", str(self._conf)], stdout=log, stderr=log
+                [sys.executable, "-m", "benchmarks.chaos.broker", str(self._conf)], stdout=log, stderr=log, text=True
             )
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and self._process.poll() is None:
@@ -57,23 +57,6 @@ class Mosquitto:
             else:
                 return
         raise UnreachableError(f"mosquitto does not listen on {self.port}: {self.log.read_text()[-300:]}")
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is there."""
-        return self.status is None
-
-    @property
-    def status(self) -> int | str | None:
-        """How it has ended; None while it is there."""
-        return "not started" if self._process is None else self._process.poll()
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 def config(port: int, folder: Path) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from benchmarks.chaos.broker import HOST, Mosquitto
 from benchmarks.chaos.device import Owed, Settings
+from benchmarks.chaos.mortal import Mortal
 from benchmarks.chaos.operator import Operator
 from benchmarks.chaos.plan import FIRST, Plan, Size
 from benchmarks.chaos.way import Done
@@ -30,12 +31,11 @@ _CONTROL = (
 )
 
 
-class Process:
+class Process(Mortal):
     """One that is killed and started again."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._command, self.log = command, log
-        self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Begin; it is not ready yet."""
@@ -43,24 +43,6 @@ class Process:
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is there."""
-        return self.status is None
-
-    @property
-    def status(self) -> int | str | None:
-        """How it has ended; None while it is there."""
-        return "not started" if self._process is None else self._process.poll()
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            with suppress(BrokenPipeError):
-                self._process.communicate()
-            self._process = None
 
     def tell(self, line: str) -> None:
         """A line to its standard input."""

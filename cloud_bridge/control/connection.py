@@ -20,15 +20,12 @@ from cloud_bridge.control.link import Event, Heard, Said, Taken, Up
 from cloud_bridge.protocol import fields
 from cloud_bridge.protocol.fields import About
 from cloud_bridge.protocol.fleet.rpc import STATUS
-from cloud_bridge.protocol.fleet.wire import LIMIT
+from cloud_bridge.protocol.fleet.wire import LIMIT, PACKET
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
-
-AROUND = 1024
-"""Bytes of a packet beside its payload, at most."""
 
 AGAIN = "the broker takes another number of messages at once"
 
@@ -50,7 +47,7 @@ class Terms:
 
     def learn(self, properties: Properties | None) -> bool:
         """From a CONNACK. Whether the connection can stay: paho learns no other window in the middle of one."""
-        self.largest = getattr(properties, "MaximumPacketSize", None) or LIMIT + AROUND
+        self.largest = getattr(properties, "MaximumPacketSize", None) or PACKET
         before, self.window = self.window, min(self.wanted, getattr(properties, "ReceiveMaximum", None) or 65535)
         return self.window == before
 

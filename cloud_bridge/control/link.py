@@ -77,8 +77,7 @@ class Link(Protocol):
 
     def open(self, will: Callable[[], Said | None], tell: Callable[[Event], None]) -> None:
         """Connect, and again whenever that ends; `will` is asked before each try for what the broker is to say if it is
-        lost. Events come on a thread of the link's,
-        in their order: what is told has to hand them on at once."""
+        lost. Events come on a thread of the link's, in their order: what is told has to hand them on at once."""
         ...
 
     def say(self, message: Said) -> int:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloud_bridge.control.connection import AGAIN, AROUND, Connection, Terms
+from cloud_bridge.control.connection import AGAIN, Connection, Terms
 from cloud_bridge.control.link import Down, Event, Heard, Said, pause
 from cloud_bridge.credentials import Credentials
 from cloud_bridge.extra import required
-from cloud_bridge.protocol.fleet.wire import LIMIT
+from cloud_bridge.protocol.fleet.wire import AROUND, PACKET
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 
@@ -152,7 +152,7 @@ class PahoLink:
 
         told = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         told.SessionExpiryInterval = self._session
-        told.MaximumPacketSize = LIMIT + AROUND
+        told.MaximumPacketSize = PACKET
         told.ReceiveMaximum = self._window
         return told
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from cloud_bridge.protocol.fleet import topics
-from cloud_bridge.protocol.fleet.topics import KINDS, Kind, Tree
-from cloud_bridge.protocol.fleet.wire import LIMIT
+from cloud_bridge.protocol.fleet.topics import KINDS, Tree
+from cloud_bridge.protocol.fleet.wire import PACKET
 from cloud_bridge.protocol.topics import ROOT, Topics
 
 Role: TypeAlias = Literal["device", "controller", "operator", "worker"]
@@ -27,9 +27,6 @@ OWN = "-" * 64
 
 BY_HAND = (topics.SHADOW_GET, topics.SHADOW_UPDATE, topics.RPC, topics.GROUP_NOTIFY)
 """What an operator says."""
-
-LARGEST = LIMIT + 1024
-"""Bytes of a packet that a broker takes, at most: a message, and what is around it."""
 
 INFLIGHT = 1000
 QUEUED = 100_000
@@ -64,7 +61,7 @@ def access(role: Role, root: str = ROOT, *, aws: bool = False) -> Access:
     requests = f"{root}/infer/+"
     match role:
         case "device":
-            says = [_place(tree, kind, OWN) for kind in KINDS if kind.sender == "device"]
+            says = [tree.filter(kind, thing=OWN) for kind in KINDS if kind.sender == "device"]
             hears = [*tree.heard_by(OWN), tree.filter(topics.GROUP_NOTIFY)]
             says += [f"{requests}/{OWN}", asks.cancel(OWN)]
             hears += [asks.reply(OWN), asks.status("+")]
@@ -78,10 +75,6 @@ def access(role: Role, root: str = ROOT, *, aws: bool = False) -> Access:
             says = [asks.reply("+"), asks.status("+")]
             hears = [f"{requests}/+", asks.cancel("+")]
     return Access(tuple(says), tuple(hears))
-
-
-def _place(tree: Tree, kind: Kind, thing: str) -> str:
-    return tree.filter(kind, thing=thing)
 
 
 def mosquitto_patterns(allowed: Access) -> str:
@@ -146,7 +139,7 @@ autosave_interval 60
 # Without it a small message waits 40 ms for the acknowledgement of the one before.
 set_tcp_nodelay true
 # Of the fleet's messages none is larger. Raise it if tensors go over this broker too.
-max_packet_size {LARGEST}
+max_packet_size {PACKET}
 # A controller hears the whole fleet at once: the defaults (20 and 1000) lose what is said meanwhile.
 max_inflight_messages {INFLIGHT}
 max_queued_messages {QUEUED}

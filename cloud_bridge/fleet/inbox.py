@@ -89,16 +89,9 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
     return answers
 
 
-def change(
-    registry: Registry, tree: Tree, thing: str, name: str, asks: shadow.Update | shadow.Get, now: float
-) -> Sequence[Outgoing]:
-    """Ask for a shadow, or change it, be it a thing that asks or an operator: the answer, and after a change how what is
-    desired now differs from what is reported."""
-    return change_all(registry, tree, [(thing, name, asks)], now)
-
-
-def change_all(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
-    """The same of many at once, in their order: one transaction for all."""
+def _change(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
+    """Ask for shadows, or change them, be it things that ask or operators, in their order and in one transaction: the
+    answers, and after a change how what is desired now differs from what is reported."""
     for _ in range(TRIES):
         before = registry.devices.shadows((thing, name) for thing, name, _ in asked)
         known = dict(before)
@@ -135,12 +128,12 @@ def _changed(
 def _change_each(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
     """All together, or, where an entry is damaged, each by itself: that is no reason to answer nobody."""
     try:
-        return change_all(registry, tree, asked, now) if asked else ()
+        return _change(registry, tree, asked, now) if asked else ()
     except InputError:
         answers: list[Outgoing] = []
         for thing, name, asks in asked:
             try:
-                answers += change(registry, tree, thing, name, asks, now)
+                answers += _change(registry, tree, [(thing, name, asks)], now)
             except InputError as error:
                 _log.error("shadow %s of %s: %s", name, thing, error)
                 kind = topics.SHADOW_GET if isinstance(asks, shadow.Get) else topics.SHADOW_UPDATE

@@ -60,9 +60,7 @@ class Service:
         self._tree = Tree(address.root)
         self._registry = Registry(registry)
         heard = [
-            self._tree.filter(
-                kind, share=None if kind is topics.STATUS else self._registry.group
-            )  # retained: not dealt out
+            self._tree.filter(kind, share=None if kind is topics.STATUS else self._registry.group)  # retained: for each
             for kind in KINDS
             if kind.sender == "device" and kind not in (topics.RPC_ANSWER, topics.TELEMETRY)
         ]

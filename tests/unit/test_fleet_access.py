@@ -11,7 +11,6 @@ from paho.mqtt.client import topic_matches_sub
 
 from cloud_bridge.fleet.access import (
     BY_HAND,
-    LARGEST,
     Listeners,
     Role,
     access,
@@ -23,7 +22,7 @@ from cloud_bridge.fleet.access import (
 )
 from cloud_bridge.protocol.fleet import topics
 from cloud_bridge.protocol.fleet.topics import KINDS, Kind, Tree
-from cloud_bridge.protocol.fleet.wire import LIMIT
+from cloud_bridge.protocol.fleet.wire import LIMIT, PACKET
 from cloud_bridge.protocol.topics import Topics
 
 TREE, ASKS = Tree("site/7"), Topics("site/7")
@@ -116,8 +115,8 @@ def test_mosquitto_listens_to_certificates_only() -> None:
             assert line in part.splitlines()
         assert ("use_username_as_clientid true" in part) == (door == "devices")
     assert "persistence_location /var/d/\n" in head
-    assert f"max_packet_size {LARGEST}\n" in head
-    assert LARGEST > LIMIT
+    assert f"max_packet_size {PACKET}\n" in head
+    assert PACKET > LIMIT
 
 
 def test_emqx_s_list_says_the_same() -> None:

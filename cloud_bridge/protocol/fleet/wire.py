@@ -15,6 +15,12 @@ from edge_runtime.reading import decoder
 LIMIT = 128 * 1024
 """Bytes of a message, at most: as many as AWS IoT Core carries."""
 
+AROUND = 1024
+"""Bytes of an MQTT packet beside its payload, at most."""
+
+PACKET = LIMIT + AROUND
+"""Bytes of a packet, at most."""
+
 _TOLD = 300
 """Characters of a reason, at most: it may quote the message."""
 
