@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
-import threading
 from pathlib import Path
 
 from cloud_bridge.extra import required
-from edge_runtime.cli.shell import Commands, add_store, count, memory, seconds, subcommand
+from edge_runtime.cli.shell import Commands, add_store, count, memory, seconds, subcommand, told_to_end
 
 
 def add(commands: Commands) -> None:
@@ -81,9 +79,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             state=arguments.state, telemetry=arguments.telemetry, keep=arguments.keep, fetch_limit=arguments.fetch_limit,
             fetch_rate=arguments.fetch_rate, spare=arguments.spare,
         )  # fmt: skip
-    ended = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda number, frame: ended.set())
+    ended = told_to_end()
     with agent:
         ready = {"ready": True, "thing": agent.thing, "session": agent.session}
         print(json.dumps(ready) if arguments.json else f"{agent.thing} obeys; Ctrl-C ends it", flush=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -140,6 +142,14 @@ def watts(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: write the power idle and of one busy core, as 2.5,3.8") from None
     return idle, core
+
+
+def told_to_end() -> threading.Event:
+    """Set by SIGTERM and Ctrl-C, from now on: what a service waits for."""
+    ended = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda number, frame: ended.set())
+    return ended
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
-import threading
 
 from cloud_bridge.cli.fleet.shared import add_broker, add_registry, own
 from cloud_bridge.extra import required
-from edge_runtime.cli.shell import Commands, subcommand
+from edge_runtime.cli.shell import Commands, subcommand, told_to_end
 
 
 def add(acts: Commands) -> None:
@@ -32,9 +30,7 @@ def _control(arguments: argparse.Namespace) -> int:
         from cloud_bridge.fleet.service import Service  # here: only this command needs what it needs
 
         service = Service(arguments.broker, registry=arguments.registry, own=own(arguments))
-    ended = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda number, frame: ended.set())
+    ended = told_to_end()
     with service:
         ready = {"ready": True, "name": service.name}
         print(json.dumps(ready) if arguments.json else f"{service.name} commands; Ctrl-C ends it", flush=True)
