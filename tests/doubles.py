@@ -85,6 +85,7 @@ class ScriptedRemote:
         self.at_once = at_once
         self.answer: Callable[[Call], Tensors] = lambda call: {"y": call.inputs["x"] * np.float32(3)}
         self.calls: list[Call] = []
+        self.probes = 0
         self.cancelled = 0
         self.closed = False
 
@@ -95,6 +96,7 @@ class ScriptedRemote:
         return _ScriptedPending(self, call)
 
     def probe(self, size: int) -> Pending:
+        self.probes += 1
         return _ScriptedPending(self, Call("probe", {"x": np.zeros((1, 2), np.float32)}))
 
     def health(self, timeout: float) -> bool:

@@ -3,8 +3,8 @@
 The rules:
 - a job is its id and the digest of its document. It is journaled before it is acknowledged; the same again gets what is
   known of it again; another document under its id is refused, and so is what is expired, or not understood;
-- a new execution of a job (the server tries again) is a new run where the last one failed or ran out of time, and the old
-  one's outcome where not;
+- a new execution of a job (the server tries again) is a new run where the last one failed, ran out of time or is none that
+  the server knows any more, and the old one's outcome where not;
 - jobs run one after another, in the order in which they came. A step is journaled before its effect;
 - what a step could not do fails the job, and what was active before comes back before that is reported;
 - what was interrupted goes on with the step that it was in, a few times at most; in a trial it goes back;
@@ -24,6 +24,9 @@ from cloud_bridge.protocol.fleet.commands import LIFETIME, Command
 from cloud_bridge.protocol.fleet.jobs import LONGEST_DETAIL, State
 
 OPEN: tuple[State, ...] = ("QUEUED", "IN_PROGRESS")
+AGAIN: tuple[State, ...] = ("FAILED", "TIMED_OUT", "REMOVED")
+"""Ends after which a new execution is a new run. REMOVED is what a device takes an execution for that the server does not
+know any more: it may have left it behind for a next one, of which the device has not heard yet."""
 
 ATTEMPTS = 3
 """Times that a step is begun, at most, when it was interrupted each time: it may be what stops the device."""
@@ -112,7 +115,7 @@ def admit(offer: Offer, known: Job | None, order: Order | str, waiting: int, now
     """What comes of a job's message. `order` is what its document says, or why it cannot be trusted or understood."""
     if known is not None and known.sha256 != offer.sha256:
         return _refused(offer, "another document came under this id before: give a changed job a new id")
-    anew = known is None or (offer.execution > known.execution and known.state in ("FAILED", "TIMED_OUT"))
+    anew = known is None or (offer.execution > known.execution and known.state in AGAIN)
     if known is not None and not anew:
         return Known(known)
     if isinstance(order, str):

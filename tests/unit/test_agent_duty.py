@@ -482,6 +482,27 @@ def test_a_message_under_a_new_execution_while_it_runs() -> None:
     journal.close()
 
 
+def test_a_retry_of_what_the_server_has_left_behind() -> None:
+    """A report of the execution before is refused, so that the device gives it up; then the retry comes, and is a new run."""
+    journal, world = Journal(":memory:"), World(Fuse())
+    duty = Duty(journal, read, world)
+    duty.receive("j", b"j 1.1", NOW)
+    assert duty.act(NOW)
+    [sent] = duty.letters()
+    duty.rejected(sent, None)
+    while duty.act(NOW):
+        pass
+    given_up = journal.find("j")
+    assert given_up is not None
+    assert (given_up.state, duty.letters(), world.active) == ("REMOVED", (), Active("0"))
+    assert duty.receive("j", b"j 1.1", NOW, execution=2) is None
+    while duty.act(NOW):
+        pass
+    [sent] = duty.letters()
+    assert (sent.report.execution, sent.report.state, world.active) == (2, "SUCCEEDED", Active("1.1", ("0",)))
+    journal.close()
+
+
 def test_a_document_that_cannot_be_read_any_more() -> None:
     """The keys were changed while the device was off: the job has failed, and says why."""
     journal, world = Journal(":memory:"), World(Fuse())

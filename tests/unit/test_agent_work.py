@@ -64,14 +64,14 @@ def test_a_job_is_taken_once() -> None:
         assert admit(OFFER, known, "no signature", WAITING, NOW + 1e6) == Known(known)
 
 
-@pytest.mark.parametrize("state", ["FAILED", "TIMED_OUT"])
+@pytest.mark.parametrize("state", ["FAILED", "TIMED_OUT", "REMOVED"])
 def test_a_new_execution_of_what_failed_is_a_new_run(state: State) -> None:
     """As long as it may still be begun; of what succeeded, runs, or was ended on purpose it is not."""
     again = Offer("j", SHA, 3)
     failed = job(state=state, step="check", details={"reason": "x"})
     assert admit(again, failed, ORDER, 0, NOW) == Taken(job(execution=3))
     assert isinstance(admit(again, failed, ORDER, 0, NOW + 60.0), Refused)
-    for known in (job(state="SUCCEEDED"), job(state="CANCELED"), job(state="REMOVED"), running("check"), job()):
+    for known in (job(state="SUCCEEDED"), job(state="CANCELED"), running("check"), job()):
         assert admit(again, known, ORDER, 0, NOW) == Known(known)
 
 

@@ -164,11 +164,15 @@ def test_what_was_decided_is_logged_and_can_be_replayed(make: Make, tmp_path: Pa
     """Calls from several threads, a cloud that fails in between, probes: the log gives the same plans again."""
     log = DecisionLog(tmp_path / "log.jsonl")
     remote = ScriptedRemote(delay=0.005)
-    model = make(PythonSession(delay=0.002), remote, log=log)
+    model = make(PythonSession(delay=0.002), remote, policy=Policy(probe_after=0.05), log=log)
     with ThreadPoolExecutor(3) as pool:
         for failure in (None, UnreachableError("no link"), None):
             remote.failure = failure
             list(pool.map(lambda _: model.infer(X, budget=0.5), range(40)))
+    deadline, before = time.monotonic() + AMPLE, remote.probes
+    while remote.probes < before + 2:  # the second leaves when the first has come back
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     until(model, lambda result: result.target == "cloud")
     assert model._dispatch is not None
     model._dispatch.close()
