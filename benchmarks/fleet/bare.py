@@ -16,7 +16,6 @@ from benchmarks.fleet.script import TREE, Line, Side, thing_of
 from cloud_bridge.control.link import Event, Heard, Taken, Up
 from cloud_bridge.control.paho import PahoLink
 from cloud_bridge.fleet.controller import TOGETHER
-from cloud_bridge.fleet.port import Outgoing
 from cloud_bridge.fleet.post import Post
 from cloud_bridge.fleet.service import WINDOW
 from cloud_bridge.protocol.fleet import topics
@@ -69,10 +68,8 @@ class Controller:
         self._side = Side(talked.script, device=False)
         began = time.time()
         for start in range(0, self._things, TOGETHER):  # paho is slow where more wait
-            self._post.publish([
-                Outgoing(each.topic, each.payload, each.expiry)
-                for thing in talked.things[start : start + TOGETHER] for each in self._side.turn(thing, 0)
-            ])  # fmt: skip
+            together = talked.things[start : start + TOGETHER]
+            self._post.publish([each for thing in together for each in self._side.turn(thing, 0)])
         self._over.wait(talked.timeout)
         wrong = self._things - sum(self._heard.get(thing, 0) == self._side.last for thing in talked.things)
         return Held(began, self._all_answered, self._all_ended, wrong)

@@ -15,15 +15,15 @@ LONGEST = 60.0
 """Seconds between two tries to connect, at most."""
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class Said(msgspec.Struct, frozen=True):
     """A message to be sent."""
 
     topic: str
     payload: bytes
+    expiry: float | None = None
+    """Seconds after which a broker may drop it: nobody wants it any more; None: never."""
     qos: int = 1
     retain: bool = False
-    expiry: float | None = None
-    """Seconds after which a broker may drop it."""
     correlation: bytes | None = None
     reply: str | None = None
     """The topic that an answer is expected on."""
@@ -32,7 +32,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     form: str = "application/json"
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
+class Heard(msgspec.Struct, frozen=True):
     """A message that has come, and waits to be acknowledged."""
 
     topic: str

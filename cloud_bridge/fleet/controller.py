@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw
 
+from cloud_bridge.control.link import Heard, Said
 from cloud_bridge.fleet.events import Aborted, Action, Cancel, Changed, Decided, Finish, Notify, Paused, Resumed, TimeOut
 from cloud_bridge.fleet.inbox import receive
 from cloud_bridge.fleet.log import follow
-from cloud_bridge.fleet.port import Incoming, Outgoing, Port
 from cloud_bridge.fleet.registry import Job, Registry
 from cloud_bridge.fleet.registry.held import Held
 from cloud_bridge.fleet.rollout import begin, decide, wake
@@ -37,6 +38,14 @@ TOGETHER = 1000
 """Things that are told in one go."""
 
 _log = logging.getLogger(__name__)
+
+
+class Port(Protocol):
+    """A way out, to the broker."""
+
+    def publish(self, messages: Sequence[Said]) -> None:
+        """Returns when the broker has accepted each. Raises RemoteError when one may not have got there: all of them may
+        then be said again, and devices take what comes twice for once."""
 
 
 class Track(msgspec.Struct, frozen=True):
@@ -80,7 +89,7 @@ class Controller:
                 _log.error("job %s is not stepped: %s", job, error)
         return again
 
-    def receive(self, messages: Sequence[Incoming]) -> None:
+    def receive(self, messages: Sequence[Heard]) -> None:
         """Take in what things said, together, and answer. Raises as the registry does, and RemoteError: acknowledge none of
         them to the broker then; what comes again changes nothing more."""
         if answers := receive(self._registry, self._tree, messages, self._clock()):
@@ -123,10 +132,10 @@ class Controller:
             self._registry.jobs.told(job.job, untold)
         return True
 
-    def _notice(self, thing: str, following: JobExecution | None, expires: float | None, now: float) -> Outgoing:
+    def _notice(self, thing: str, following: JobExecution | None, expires: float | None, now: float) -> Said:
         payload = encode(Next(timestamp=now, execution=following))
         topic = self._tree.topic(NOTIFY_NEXT, thing=thing)
-        return Outgoing(topic, payload, None if expires is None else max(1.0, expires - now))
+        return Said(topic, payload, None if expires is None else max(1.0, expires - now))
 
 
 def order(registry: Registry, job: Job) -> bool:

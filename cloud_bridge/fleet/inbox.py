@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from cloud_bridge.control.link import Heard, Said
 from cloud_bridge.fleet import orders
-from cloud_bridge.fleet.port import Incoming, Outgoing
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet import jobs, shadow, topics
 from cloud_bridge.protocol.fleet.presence import Status
@@ -49,10 +49,10 @@ _SHADOWS: Mapping[Kind, _Handled] = {
 _HANDLED = {**_JOBS, **_SHADOWS}
 
 
-def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: float) -> Sequence[Outgoing]:
+def receive(registry: Registry, tree: Tree, messages: Sequence[Heard], now: float) -> Sequence[Said]:
     """Take in messages, in any number, and give the answers to them. Raises as the registry does: nothing is lost if the
     same messages are given again."""
-    answers: list[Outgoing] = []
+    answers: list[Said] = []
     statuses: list[tuple[str, Status]] = []
     asked: list[tuple[orders.Request, Kind, Mapping[str, str]]] = []
     shadows: list[Asked] = []
@@ -89,13 +89,13 @@ def receive(registry: Registry, tree: Tree, messages: Sequence[Incoming], now: f
     return answers
 
 
-def _change(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
+def _change(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Said]:
     """Ask for shadows, or change them, be it things that ask or operators, in their order and in one transaction: the
     answers, and after a change how what is desired now differs from what is reported."""
     for _ in range(TRIES):
         before = registry.devices.shadows((thing, name) for thing, name, _ in asked)
         known = dict(before)
-        said: list[Outgoing] = []
+        said: list[Said] = []
         for thing, name, asks in asked:
             known[thing, name], answers = _changed(tree, thing, name, known[thing, name], asks, now)
             said += answers
@@ -107,7 +107,7 @@ def _change(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) 
 
 def _changed(
     tree: Tree, thing: str, name: str, before: Shadow, asks: shadow.Update | shadow.Get, now: float
-) -> tuple[Shadow, Sequence[Outgoing]]:
+) -> tuple[Shadow, Sequence[Said]]:
     """A shadow after a request, and what is said to it."""
     names = {"thing": thing, "shadow": name}
     if isinstance(asks, shadow.Get):
@@ -121,16 +121,16 @@ def _changed(
     if delta is not None and after is not before:
         hour = topics.SHADOW_DELTA.expiry
         place = tree.topic(topics.SHADOW_DELTA, **names)
-        said.append(Outgoing(place, encode(delta), hour if isinstance(hour, float) else None))
+        said.append(Said(place, encode(delta), hour if isinstance(hour, float) else None))
     return after, said
 
 
-def _change_each(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Outgoing]:
+def _change_each(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Said]:
     """All together, or, where an entry is damaged, each by itself: that is no reason to answer nobody."""
     try:
         return _change(registry, tree, asked, now) if asked else ()
     except InputError:
-        answers: list[Outgoing] = []
+        answers: list[Said] = []
         for thing, name, asks in asked:
             try:
                 answers += _change(registry, tree, [(thing, name, asks)], now)
@@ -149,15 +149,15 @@ def _keep(registry: Registry, job: str, thing: str, body: bytes, now: float) -> 
         _log.warning("%s brings a result of job %s, which it does not carry out; it is passed over", thing, job)
 
 
-def _said(tree: Tree, kind: Kind, names: Mapping[str, str], answer: msgspec.Struct, *, good: bool) -> Outgoing:
+def _said(tree: Tree, kind: Kind, names: Mapping[str, str], answer: msgspec.Struct, *, good: bool) -> Said:
     way = _HANDLED[kind]
     to = way.accepted if good else way.rejected
-    return Outgoing(tree.topic(to, **names), encode(answer), to.expiry if isinstance(to.expiry, float) else None)
+    return Said(tree.topic(to, **names), encode(answer), to.expiry if isinstance(to.expiry, float) else None)
 
 
 def _refusal(
     tree: Tree, kind: Kind, names: Mapping[str, str], why: str, now: float, code: shadow.Code = 400
-) -> Sequence[Outgoing]:
+) -> Sequence[Said]:
     if kind in _JOBS:
         told: msgspec.Struct = jobs.Rejected(code="InvalidJson", message=why, timestamp=now)
     elif kind in _SHADOWS:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Sequence
 
 from cloud_bridge.control.link import Link, Said, Taken
-from cloud_bridge.fleet.port import Outgoing
 from edge_runtime.errors import InputError, UnreachableError
 
 PATIENCE = 30.0
@@ -28,7 +27,7 @@ class Post:
         """Taken before it was known how they are called."""
         self._lost = False
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Said]) -> None:
         """See Port. One that the broker refuses is told in the log, and not said again by that."""
         with self._changed:
             self._open, self._early, self._lost = set(), set(), False
@@ -58,10 +57,9 @@ class Post:
             self._lost = True
             self._changed.notify()
 
-    def _say(self, message: Outgoing) -> int:
-        said = Said(topic=message.topic, payload=message.payload, retain=message.retain, expiry=message.expiry)
+    def _say(self, message: Said) -> int:
         try:
-            number = self._link.say(said)
+            number = self._link.say(message)
         except InputError as error:
             _log.error("not said: %s", error)
             return 0

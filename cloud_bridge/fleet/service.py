@@ -21,7 +21,6 @@ from typing import Self
 from cloud_bridge.control.link import Down, Event, Heard, Link, Said, Taken, Up
 from cloud_bridge.control.paho import PahoLink, Tls
 from cloud_bridge.fleet.controller import Controller
-from cloud_bridge.fleet.port import Incoming
 from cloud_bridge.fleet.post import Post
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet import topics
@@ -139,7 +138,7 @@ class Service:
         """What has come together, and what is to be done now."""
         self._take()
         if self._waiting:
-            self._controller.receive([Incoming(each.topic, each.payload) for each in self._waiting])
+            self._controller.receive(self._waiting)
             for each in self._waiting:
                 self._link.ack(each)
             self._many = len(self._waiting) >= MANY

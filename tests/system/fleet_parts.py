@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
+from cloud_bridge.control.link import Heard, Said
 from cloud_bridge.fleet.controller import Controller
 from cloud_bridge.fleet.inbox import receive
-from cloud_bridge.fleet.port import Incoming, Outgoing
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet.shadow import Shadow
 from cloud_bridge.protocol.fleet.topics import Tree
@@ -33,7 +33,7 @@ class Paper:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Said]) -> None:
         with self._path.open("ab", buffering=0) as file:
             file.write(b"".join(msgspec.json.encode(message) + b"\n" for message in messages))
 
@@ -53,7 +53,7 @@ def control(database: str, name: str, lease: str, path: str) -> None:
 
 def talk(database: str, job: str, thing: str, count: str) -> None:
     """Each word by itself, and all of them accepted."""
-    said = Incoming(TREE.root + f"/things/{thing}/jobs/{job}/update", b'{"status": "IN_PROGRESS"}')
+    said = Heard(TREE.root + f"/things/{thing}/jobs/{job}/update", b'{"status": "IN_PROGRESS"}')
     with Registry(database) as registry:
         print("ready", flush=True)
         for _ in range(int(count)):

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from cloud_bridge import broker
+from cloud_bridge.control.link import Heard
 from cloud_bridge.fleet.inbox import receive
-from cloud_bridge.fleet.port import Incoming
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet.commands import Rollback
 from cloud_bridge.protocol.fleet.topics import Tree
@@ -252,7 +252,7 @@ def test_large_messages_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureFi
     """Not even from a broker that sends them all the same."""
     with Registry(tmp_path / "fleet.db") as registry, caplog.at_level(logging.WARNING):
         topic = "edge/v1/things/thief/status"
-        assert not receive(registry, Tree(), [Incoming(topic, LARGE)], time.time())
+        assert not receive(registry, Tree(), [Heard(topic, LARGE)], time.time())
         assert registry.devices.all() == ()
     assert topic in caplog.text
 

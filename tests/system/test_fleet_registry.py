@@ -15,11 +15,11 @@ from random import Random
 import msgspec
 import pytest
 
+from cloud_bridge.control.link import Heard, Said
 from cloud_bridge.fleet.controller import order
 from cloud_bridge.fleet.events import Decided, Notify
 from cloud_bridge.fleet.inbox import receive
 from cloud_bridge.fleet.log import replay
-from cloud_bridge.fleet.port import Incoming, Outgoing
 from cloud_bridge.fleet.registry import Job, Registry
 from cloud_bridge.fleet.spec import Constant, Group, Rollout
 from cloud_bridge.protocol.fleet.jobs import decode_next
@@ -59,16 +59,16 @@ class Things:
 
     def live(self) -> None:
         """What was said to them since."""
-        said: list[Incoming] = []
+        said: list[Heard] = []
         for path in self._files:
             data = path.read_bytes()[self._read[path] :] if path.exists() else b""
             data = data[: data.rfind(b"\n") + 1]
             self._read[path] += len(data)
             for line in data.splitlines():
-                said += self._hear(msgspec.json.decode(line, type=Outgoing))
+                said += self._hear(msgspec.json.decode(line, type=Said))
         receive(self._registry, TREE, said, time.time())
 
-    def _hear(self, message: Outgoing) -> list[Incoming]:
+    def _hear(self, message: Said) -> list[Heard]:
         told = decode_next(message.payload).execution
         if told is None or told.status != "QUEUED":
             return []
@@ -77,7 +77,7 @@ class Things:
         place, number = f"{TREE.root}/things/{thing}/jobs/{told.job_id}/update", told.execution_number
         ending = "FAILED" if thing == "t7" and number == 1 else "SUCCEEDED"
         begun, done = (
-            Incoming(place, msgspec.json.encode({"status": status, "executionNumber": number} | more))
+            Heard(place, msgspec.json.encode({"status": status, "executionNumber": number} | more))
             for status, more in (("IN_PROGRESS", {"expectedVersion": told.version_number}), (ending, {}))
         )
         return [begun, done, begun, done]

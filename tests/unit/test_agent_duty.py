@@ -483,7 +483,7 @@ def test_a_message_under_a_new_execution_while_it_runs() -> None:
 
 
 def test_a_retry_of_what_the_server_has_left_behind() -> None:
-    """A report of the execution before is refused, so that the device gives it up; then the retry comes, and is a new run."""
+    """The device gives it up, for a report of the execution before is refused; then the retry comes, and is a new run."""
     journal, world = Journal(":memory:"), World(Fuse())
     duty = Duty(journal, read, world)
     duty.receive("j", b"j 1.1", NOW)

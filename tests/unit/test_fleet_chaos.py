@@ -13,10 +13,10 @@ import msgspec
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from cloud_bridge.control.link import Heard, Said
 from cloud_bridge.fleet.controller import Controller, order, tell
 from cloud_bridge.fleet.events import Aborted, Decided, Notify, Paused, Resumed
 from cloud_bridge.fleet.log import replay
-from cloud_bridge.fleet.port import Incoming, Outgoing
 from cloud_bridge.fleet.registry import Job, Registry
 from cloud_bridge.fleet.spec import Constant, Group, Rollout, Stop, Timeouts
 from cloud_bridge.protocol.fleet.jobs import BY_DEVICE
@@ -35,7 +35,7 @@ class Thing:
         self.ends: dict[tuple[str, int], str] = {}
         self._unanswered: set[tuple[str, int]] = set()
 
-    def hear(self, tail: str, told: Any) -> list[Incoming]:
+    def hear(self, tail: str, told: Any) -> list[Heard]:
         if tail == "jobs/notify-next" and "execution" in told:
             key = told["execution"]["jobId"], told["execution"]["executionNumber"]
             if key not in self.ends:
@@ -48,12 +48,12 @@ class Thing:
                 self._unanswered.discard((job, int(number)))
         return []
 
-    def remind(self) -> list[Incoming]:
+    def remind(self) -> list[Heard]:
         return [self._say(key, self.ends[key], f"{key[0]} {key[1]}") for key in sorted(self._unanswered)]
 
-    def _say(self, key: tuple[str, int], status: str, mark: str = "") -> Incoming:
+    def _say(self, key: tuple[str, int], status: str, mark: str = "") -> Heard:
         body = {"status": status, "executionNumber": key[1], "clientToken": mark}
-        return Incoming(f"{T}/{self.name}/jobs/{key[0]}/update", msgspec.json.encode(body))
+        return Heard(f"{T}/{self.name}/jobs/{key[0]}/update", msgspec.json.encode(body))
 
 
 class World:
@@ -61,15 +61,15 @@ class World:
 
     def __init__(self, registry: Registry, random: Random) -> None:
         self.registry, self.random, self.now, self.good = registry, random, 1000.0, False
-        self.up: list[Incoming] = []
-        self.down: list[Outgoing] = []
+        self.up: list[Heard] = []
+        self.down: list[Said] = []
         self.things = {name: Thing(name, random) for name in THINGS}
         self.controllers = [self.fresh(0), self.fresh(1)]
 
     def fresh(self, number: int) -> Controller:
         return Controller(self.registry, self, lambda: self.now, name=f"c{number}", lease=3.0)
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Said]) -> None:
         """The port: now and then some get through, and it says that none did."""
         if not self.good and self.random.random() < 0.2:
             self.down += messages[: len(messages) // 2]

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from cloud_bridge.control.link import Heard, Said
 from cloud_bridge.fleet.controller import Controller, cancel, order, tell
 from cloud_bridge.fleet.events import Aborted, Paused, Resumed
 from cloud_bridge.fleet.log import replay
 from cloud_bridge.fleet.orders import UPDATES
-from cloud_bridge.fleet.port import Incoming, Outgoing
 from cloud_bridge.fleet.registry import Job, Registry
 from cloud_bridge.fleet.spec import Constant, Group, Rollout, Timeouts
 from cloud_bridge.protocol.fleet.shadow import Shadow
@@ -30,13 +30,13 @@ class Site:
 
     def __init__(self, path: Path) -> None:
         self.registry, self.now, self.broken = Registry(path), 1000.0, False
-        self.said: list[Outgoing] = []
+        self.said: list[Said] = []
         self.controller = self.another("one")
 
     def another(self, name: str) -> Controller:
         return Controller(self.registry, self, lambda: self.now, name=name)
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Said]) -> None:
         """The port."""
         if self.broken:
             raise UnreachableError("no broker")
@@ -53,9 +53,7 @@ class Site:
 
     def ask(self, *requests: tuple[str, str, object]) -> list[tuple[str, Any]]:
         """What things say, and what they are answered."""
-        self.controller.receive(
-            [Incoming(f"{T}/{thing}/{tail}", msgspec.json.encode(body)) for thing, tail, body in requests]
-        )
+        self.controller.receive([Heard(f"{T}/{thing}/{tail}", msgspec.json.encode(body)) for thing, tail, body in requests])
         return self.heard()
 
     def heard(self) -> list[tuple[str, Any]]:
@@ -131,7 +129,7 @@ def test_an_end_waits_for_the_file_that_it_names(site: Site) -> None:
     assert "has not come" in answer["message"]
     assert site.status("j1") == {"a": "QUEUED", "b": "QUEUED"}
     for body in (b"another one", file):
-        site.controller.receive([Incoming(f"{T}/a/results/j1", body)])
+        site.controller.receive([Heard(f"{T}/a/results/j1", body)])
         ((topic, _),) = site.ask(done)
     assert topic == "a/jobs/j1/update/accepted"
     assert [topic for topic, _ in site.ask(done)] == ["a/jobs/j1/update/accepted"]
@@ -261,13 +259,13 @@ def test_what_is_no_message_does_nothing(site: Site) -> None:
     site.order("j1", "a")
     site.step()
     site.controller.receive([
-        Incoming("edge/v1/things/a/jobs/j1/update", b'{"status": "TIMED_OUT"}'),
-        Incoming("edge/v1/things/a/jobs/j1/update", b"\xff" * 200_000),
-        Incoming("edge/v1/things/../jobs/j1/update", b"{}"),
-        Incoming("edge/v1/things/a/status", b"[]"),
-        Incoming("edge/v1/things/a/shadow/name/config/update", b"nonsense"),
-        Incoming("edge/v1/things/a/jobs/unknown/get", b""),
-        Incoming("edge/v1/things/a/jobs/j1/get", b""),
+        Heard("edge/v1/things/a/jobs/j1/update", b'{"status": "TIMED_OUT"}'),
+        Heard("edge/v1/things/a/jobs/j1/update", b"\xff" * 200_000),
+        Heard("edge/v1/things/../jobs/j1/update", b"{}"),
+        Heard("edge/v1/things/a/status", b"[]"),
+        Heard("edge/v1/things/a/shadow/name/config/update", b"nonsense"),
+        Heard("edge/v1/things/a/jobs/unknown/get", b""),
+        Heard("edge/v1/things/a/jobs/j1/get", b""),
     ])  # fmt: skip
     assert sorted((topic.removeprefix("a/"), answer.get("code")) for topic, answer in site.heard()) == [
         ("jobs/j1/get/accepted", None), ("jobs/j1/update/rejected", "InvalidJson"),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from cloud_bridge.control.link import Event, Heard, Said, Taken
-from cloud_bridge.fleet.port import Outgoing
 from cloud_bridge.fleet.post import Post
 from edge_runtime.errors import InputError, UnreachableError
 
@@ -35,8 +34,8 @@ class Wire:
     def close(self, farewell: Said | None = None, timeout: float = 2.0) -> None: ...
 
 
-def outgoing(*topics: str) -> list[Outgoing]:
-    return [Outgoing(topic, b"{}", 5.0) for topic in topics]
+def outgoing(*topics: str) -> list[Said]:
+    return [Said(topic, b"{}", 5.0) for topic in topics]
 
 
 def test_it_returns_when_each_was_taken() -> None:
