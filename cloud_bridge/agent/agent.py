@@ -28,11 +28,12 @@ from cloud_bridge.agent.obey import Hands, Measure, unwatched
 from cloud_bridge.agent.orders import Orders, moved_by, read_keys
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.source import LIMIT, source
-from cloud_bridge.agent.standing import Standing, Trouble
+from cloud_bridge.agent.standing import Standing
 from cloud_bridge.agent.talk import Talk
 from cloud_bridge.agent.when import Instant
 from cloud_bridge.control.link import Down, Event, Link, Said, Taken, Up
-from cloud_bridge.control.paho import PahoLink, Tls
+from cloud_bridge.control.paho import PahoLink
+from cloud_bridge.control.trouble import Trouble
 from cloud_bridge.protocol.fleet.names import check
 from cloud_bridge.protocol.fleet.shadow import Config
 from cloud_bridge.protocol.fleet.topics import Tree
@@ -59,23 +60,23 @@ _log = logging.getLogger(__name__)
 class Agent:
     """Obeys a fleet's commands on this device, from `with` to its end. One process at a time is a device's agent.
 
-    `broker` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?ca=FILE]; `own` the device's certificate and key. It obeys
-    whatever `threshold` of the `keys` have signed: files, or folders of .pub files. Bundles come from `artifacts`, the URL
-    of a repository that is trusted by `root_metadata`, the root.json that came with the device. With `runtime`, the one
-    that serves this store in this process, budgets and policy of the shadow `config` rule it, and a version on trial goes
-    back when too many of its calls fail; `health` says what else is wrong with a model on trial, given its name and the
-    share of calls that may fail. `state` is a folder for the journal (default: STORE/.agent). Figures are told each
-    `telemetry` seconds; None: never. A bundle that is not there `fetch_limit` seconds after it was asked for is given up;
-    it comes at `fetch_rate` bytes a second at most, and `spare` bytes of the disk stay free. After a deploy, `keep` others
-    of the model's versions stay beside the active one. `measure` does the steps that open engines, by default in a process
-    of their own. Raises InputError and BundleError for what cannot be used; a broker that is away is waited for.
+    `broker` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?ca=FILE&cert=FILE&key=FILE]. It obeys whatever `threshold`
+    of the `keys` have signed: files, or folders of .pub files. Bundles come from `artifacts`, the URL of a repository that
+    is trusted by `root_metadata`, the root.json that came with the device. With `runtime`, the one that serves this store
+    in this process, budgets and policy of the shadow `config` rule it, and a version on trial goes back when too many of
+    its calls fail; `health` says what else is wrong with a model on trial, given its name and the share of calls that may
+    fail. `state` is a folder for the journal (default: STORE/.agent). Figures are told each `telemetry` seconds; None:
+    never. A bundle that is not there `fetch_limit` seconds after it was asked for is given up; it comes at `fetch_rate`
+    bytes a second at most, and `spare` bytes of the disk stay free. After a deploy, `keep` others of the model's versions
+    stay beside the active one. `measure` does the steps that open engines, by default in a process of their own. Raises
+    InputError and BundleError for what cannot be used; a broker that is away is waited for.
     """
 
     def __init__(
         self, broker: str, *, store: str | Path | Store, thing: str, keys: Sequence[str | Path], threshold: int = 1,
         groups: Sequence[str] = (), artifacts: str | None = None, root_metadata: str | Path | None = None,
-        own: Tls | None = None, aws: bool = False, runtime: Runtime | None = None,
-        health: deploy.Health = unwatched, log: str | Path | None = None, device: str | None = None,
+        aws: bool = False, runtime: Runtime | None = None, health: deploy.Health = unwatched,
+        log: str | Path | None = None, device: str | None = None,
         state: str | Path | None = None, telemetry: float | None = 60.0, link: Link | None = None, keep: int = 1,
         fetch_limit: float = LIMIT, fetch_rate: float | None = None, spare: int | None = None, measure: Measure = child.ask,
     ) -> None:  # fmt: skip
@@ -92,7 +93,7 @@ class Agent:
         fetch = source(folder / "artifacts", artifacts, root_metadata, fetch_limit, rate=fetch_rate, spare=spare)
         known = [key for path in keys for key in read_keys(Path(path))]
         tree = Tree(address.root, aws)
-        self._link = link or PahoLink(address, thing, tree.heard_by(thing, self.groups), own=own)
+        self._link = link or PahoLink(address, thing, tree.heard_by(thing, self.groups))
         hands = Hands(
             held, fetch, health=health, log=None if log is None else Path(log), device=device, keep=keep,
             calls=None if runtime is None else Calls(runtime), measure=measure,
@@ -100,7 +101,7 @@ class Agent:
         self._runtime = runtime
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._work, self._stopping = threading.Event(), threading.Event()
-        self._trouble = Trouble()
+        self._trouble = Trouble(_log)
         self.session, agent = str(uuid.uuid4()), version("edge-runtime")
         orders = Orders(self.thing, self.groups, known, threshold, time.time, lambda: self.config.budgets)
         self._journal = _journal(folder)

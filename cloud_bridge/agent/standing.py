@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cloud_bridge.agent.figures import figures
 from cloud_bridge.agent.journal import Journal
+from cloud_bridge.control.trouble import Trouble
 from cloud_bridge.protocol.fleet.rpc import DeviceStatus, Running
 from cloud_bridge.protocol.fleet.telemetry import Figures
 from edge_runtime.bundles.installed import Installed
 from edge_runtime.errors import EdgeError
-
-_log = logging.getLogger(__name__)
-
-
-class Trouble:
-    """What goes wrong just now: logged once, however often it is met."""
-
-    def __init__(self) -> None:
-        self.told = ""
-
-    def meet(self, error: EdgeError) -> None:
-        """It has gone wrong."""
-        if str(error) != self.told:
-            self.told = str(error)
-            _log.error("%s", error)
-
-    def end(self) -> None:
-        """It works again."""
-        self.told = ""
 
 
 class Standing:

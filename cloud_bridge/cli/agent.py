@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+from cloud_bridge.cli.options import add_broker
 from cloud_bridge.extra import required
 from edge_runtime.cli.shell import Commands, add_store, count, memory, seconds, subcommand, told_to_end
 
@@ -16,13 +17,11 @@ def add(commands: Commands) -> None:
     agent = subcommand(
         commands, "agent", "obey a fleet's commands on this device, until Ctrl-C or SIGTERM",
         "cloud-bridge agent --broker mqtts://broker.example --thing press-17 --keys operator.pub\n"
-        "  cloud-bridge agent --broker 'mqtts://broker.example?ca=ca.pem' --cert cert.pem key.pem --thing press-17 \\\n"
-        "      --group canary --keys keys/ --threshold 2 --store /var/lib/edge/store \\\n"
+        "  cloud-bridge agent --broker 'mqtts://broker.example?ca=ca.pem&cert=cert.pem&key=key.pem' \\\n"
+        "      --thing press-17 --group canary --keys keys/ --threshold 2 --store /var/lib/edge/store \\\n"
         "      --artifacts https://artifacts.example --root-metadata root.json",
     )  # fmt: skip
-    agent.add_argument(
-        "--broker", required=True, metavar="URL", help="mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT][/ROOT][?ca=FILE]"
-    )
+    add_broker(agent)
     agent.add_argument("--thing", required=True, metavar="NAME", help="this device's name: its client id on the broker")
     add_store(agent)
     agent.add_argument(
@@ -35,9 +34,6 @@ def add(commands: Commands) -> None:
     agent.add_argument("--group", action="append", default=[], metavar="NAME", help="it is one of these; again for more")
     agent.add_argument("--artifacts", metavar="URL", help="where bundles come from: a repository on a static server")
     agent.add_argument("--root-metadata", type=Path, metavar="FILE", help="the repository's root.json: whom it trusts")
-    agent.add_argument(
-        "--cert", type=Path, nargs=2, metavar=("CERT", "KEY"), help="this device's certificate and key (PEM), for mqtts://"
-    )
     agent.add_argument("--aws", action="store_true", help="jobs and shadows below $aws/things, as AWS IoT Core has them")
     agent.add_argument("--log", type=Path, metavar="FILE", help="the decision log that the application's runtime writes")
     agent.add_argument("--device", metavar="NAME", help="the engine, or engine and device, that models are held to")
@@ -69,13 +65,11 @@ def _agent(arguments: argparse.Namespace) -> int:
     logging.getLogger("cloud_bridge.agent").setLevel(logging.INFO)
     with required("an agent"):
         from cloud_bridge.agent.agent import Agent  # here: only this command needs what it needs
-        from cloud_bridge.control.paho import Tls
 
         agent = Agent(
             arguments.broker, store=arguments.store, thing=arguments.thing, keys=arguments.keys,
             threshold=arguments.threshold, groups=arguments.group, artifacts=arguments.artifacts,
             root_metadata=arguments.root_metadata, aws=arguments.aws, log=arguments.log, device=arguments.device,
-            own=None if arguments.cert is None else Tls(str(arguments.cert[0]), str(arguments.cert[1])),
             state=arguments.state, telemetry=arguments.telemetry, keep=arguments.keep, fetch_limit=arguments.fetch_limit,
             fetch_rate=arguments.fetch_rate, spare=arguments.spare,
         )  # fmt: skip

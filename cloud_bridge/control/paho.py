@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from cloud_bridge.control.connection import AGAIN, Connection, Terms
 from cloud_bridge.control.link import Down, Event, Heard, Said, pause
 from cloud_bridge.credentials import Credentials
@@ -34,27 +32,22 @@ _STEADY = 30.0
 _log = logging.getLogger(__name__)
 
 
-class Tls(msgspec.Struct, frozen=True):
-    """A client's own certificate and key: files in PEM."""
-
-    cert: str
-    key: str
-
-
 class PahoLink:
     """The port over paho-mqtt."""
 
     def __init__(
-        self, address: Address, name: str, filters: Sequence[str], *, own: Tls | None = None, session: int = SESSION,
+        self, address: Address, name: str, filters: Sequence[str], *, session: int = SESSION,
         window: int = WINDOW, longest: float | None = None,
     ) -> None:  # fmt: skip
         """`name` is the client's id, and the user's name where the address gives none but a password. The broker keeps what
         is said meanwhile for `session` seconds; with 0 each connection begins anew. `window` messages may be under way at
         once, if the broker takes so many. Between two tries to connect are at most `longest` seconds, if that is given."""
+        if address.thing is not None:
+            raise InputError(f"thing={address.thing} in the broker's URL names who asks an endpoint; this is {name}")
         self._address, self._name, self._filters = address, name, tuple(filters)
         self._session, self._window, self._longest = session, window, longest
         self._terms = Terms(window)
-        self._tls = _credentials(address, own)
+        self._tls = Credentials(address.ca, address.cert, address.key) if address.tls else None
         with required("a link to a broker"):
             import paho.mqtt.client  # noqa: F401  its absence is told before anything begins
         self._closing = threading.Event()
@@ -155,15 +148,3 @@ class PahoLink:
         told.MaximumPacketSize = PACKET
         told.ReceiveMaximum = self._window
         return told
-
-
-def _credentials(address: Address, own: Tls | None) -> Credentials | None:
-    """Whom it trusts, and who it is. Raises InputError."""
-    if own is not None and not address.tls:
-        raise InputError("a certificate is for a broker over TLS: write mqtts://")
-    if own is not None and address.cert is not None:
-        raise InputError("the certificate is given twice: in the broker's URL, or beside it")
-    if not address.tls:
-        return None
-    cert, key = (address.cert, address.key) if own is None else (own.cert, own.key)
-    return Credentials(address.ca, cert, key)

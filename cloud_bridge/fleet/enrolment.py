@@ -41,6 +41,8 @@ from edge_runtime.whole import create, write_whole
 DAY = 86_400.0
 SETTINGS = "fleet.json"
 DOORS = ("devices", "control")
+FILES = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
+"""What a client is handed, by what a broker's URL calls it."""
 
 LONGEST = 64
 """Characters of a name in a certificate, at most."""
@@ -163,7 +165,8 @@ class Enrolment:
         port = doors.devices if role == "device" else doors.control
         where = (f"[{host}]" if ":" in host else host) + (f":{port}" if port != Listeners().devices else "")
         root = "" if self.settings.root == ROOT else f"/{self.settings.root}"
-        return f"mqtts://{where}{root}?ca={quote(at)}/ca.pem"
+        files = "&".join(f"{what}={quote(at)}/{file}" for what, file in FILES.items())
+        return f"mqtts://{where}{root}?{files}"
 
     def _issue(self, name: str, role: str, life: float, request: bytes | None) -> Path:
         """A certificate, on the disk among those that count before anybody has it."""

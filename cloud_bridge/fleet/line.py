@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from cloud_bridge.control.link import Down, Event, Heard, Link, Said, Taken, Up
-from cloud_bridge.control.paho import PahoLink, Tls
+from cloud_bridge.control.paho import PahoLink
 from cloud_bridge.protocol.fleet import rpc, topics
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
 from cloud_bridge.protocol.fleet.wire import encode
@@ -40,14 +40,13 @@ class Line:
     of a name that is missing, all. Raises InputError for a broker that cannot be one."""
 
     def __init__(
-        self, broker: str, hears: Iterable[tuple[Kind, Mapping[str, str]]], *, own: Tls | None = None,
-        link: Link | None = None,
+        self, broker: str, hears: Iterable[tuple[Kind, Mapping[str, str]]], *, link: Link | None = None
     ) -> None:  # fmt: skip
         address = Address.parse(broker)
         self.tree, self.name = Tree(address.root), address.name
         filters = [self.tree.filter(kind, **names) for kind, names in hears]
         client = f"operator-{uuid.uuid4().hex[:16]}"
-        self._link = link or PahoLink(address, client, filters, own=own, session=0, window=WINDOW, longest=2.0)
+        self._link = link or PahoLink(address, client, filters, session=0, window=WINDOW, longest=2.0)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:

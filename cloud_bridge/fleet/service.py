@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Self
 
 from cloud_bridge.control.link import Down, Event, Heard, Link, Said, Taken, Up
-from cloud_bridge.control.paho import PahoLink, Tls
+from cloud_bridge.control.paho import PahoLink
+from cloud_bridge.control.trouble import Trouble
 from cloud_bridge.fleet.controller import Controller
 from cloud_bridge.fleet.post import Post
 from cloud_bridge.fleet.registry import Registry
@@ -49,11 +50,11 @@ _log = logging.getLogger(__name__)
 
 
 class Service:
-    """From `with` to its end. `broker` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?ca=FILE]; `registry` a file, or
-    the URL of a PostgreSQL; `own` its certificate and key. Raises InputError for what cannot be used; a broker that is away
-    is waited for."""
+    """From `with` to its end. `broker` is mqtt[s]://[user[:password]@]host[:port][/ROOT][?ca=FILE&cert=FILE&key=FILE];
+    `registry` a file, or the URL of a PostgreSQL. Raises InputError for what cannot be used; a broker that is away is
+    waited for."""
 
-    def __init__(self, broker: str, *, registry: str | Path, own: Tls | None = None, link: Link | None = None) -> None:
+    def __init__(self, broker: str, *, registry: str | Path, link: Link | None = None) -> None:
         address = Address.parse(broker)
         self.name = f"controller-{uuid.uuid4().hex[:16]}"
         self._tree = Tree(address.root)
@@ -64,7 +65,7 @@ class Service:
             if kind.sender == "device" and kind not in (topics.RPC_ANSWER, topics.TELEMETRY)
         ]
         try:
-            self._link = link or PahoLink(address, self.name, heard, own=own, session=0, window=WINDOW, longest=_LONGEST)
+            self._link = link or PahoLink(address, self.name, heard, session=0, window=WINDOW, longest=_LONGEST)
         except BaseException:
             self._registry.close()
             raise
@@ -75,7 +76,7 @@ class Service:
         self._many = False
         self._again = 0.0
         self._number: int | None = None
-        self._trouble = ""
+        self._trouble = Trouble(_log)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
 
@@ -127,11 +128,9 @@ class Service:
         while not self._stopping.is_set():
             try:
                 self._turn()
-                self._trouble = ""
+                self._trouble.end()
             except (RemoteError, InputError) as error:
-                if str(error) != self._trouble:
-                    self._trouble = str(error)
-                    _log.error("%s; it is tried again", error)
+                self._trouble.meet(error)
                 self._stopping.wait(_TROUBLE)
 
     def _turn(self) -> None:

@@ -17,7 +17,7 @@ import trustme
 from cloud_bridge import broker
 from cloud_bridge.broker import Broker
 from cloud_bridge.control.link import Down, Event, Heard, Said, Taken, Up
-from cloud_bridge.control.paho import PahoLink, Tls
+from cloud_bridge.control.paho import PahoLink
 from cloud_bridge.protocol.topics import Address
 from edge_runtime.errors import InputError
 from tests.system.mqtt_parts import WAIT, Stranger, need
@@ -54,9 +54,9 @@ class Opened:
 
 
 @contextmanager
-def opened(url: str, *filters: str, thing: str = "thing", own: Tls | None = None) -> Iterator[Opened]:
+def opened(url: str, *filters: str, thing: str = "thing") -> Iterator[Opened]:
     """A link, closed at the end."""
-    made = Opened(PahoLink(Address.parse(url), thing, filters, own=own))
+    made = Opened(PahoLink(Address.parse(url), thing, filters))
     try:
         yield made
     finally:
@@ -230,7 +230,7 @@ def test_a_broker_that_wants_certificates_gets_one(tmp_path: Path) -> None:
         issued = ca.issue_cert("press-17")
         issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
         issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
-        owns.append(Tls(str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key")))
+        owns.append(f"&cert={tmp_path}/{name}.pem&key={tmp_path}/{name}.key")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / "mosquitto.conf").write_text(
@@ -242,10 +242,10 @@ def test_a_broker_that_wants_certificates_gets_one(tmp_path: Path) -> None:
     assert program
     with subprocess.Popen([program, "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL) as process:
         try:
-            with opened(url, "x", own=owns[0]) as device:
+            with opened(url + owns[0], "x") as device:
                 device.next(Up)
-            for wrong in (None, owns[1]):
-                with opened(url, "x", own=wrong) as device:
+            for wrong in ("", owns[1]):
+                with opened(url + wrong, "x") as device:
                     assert device.next(Down).reason
                     for name in ("pem", "key") if wrong else ():  # it is given the right one, and not started again
                         (tmp_path / f"device.{name}").replace(tmp_path / f"thief.{name}")
@@ -258,11 +258,10 @@ def test_a_broker_that_wants_certificates_gets_one(tmp_path: Path) -> None:
 def test_files_that_are_no_certificates_are_told(tmp_path: Path) -> None:
     """Before anything is tried."""
     (tmp_path / "no.pem").write_text("no")
-    no = Tls(str(tmp_path / "no.pem"), str(tmp_path / "no.pem"))
-    for url, own, reason in (
-        ("mqtts://h", no, "no certificate"), ("mqtt://h", no, "over TLS"), (f"mqtts://h?ca={no.cert}", None, "PEM"),
-        (f"mqtts://h?cert={no.cert}&key={no.key}", None, "no certificate"),
-        (f"mqtts://h?cert={no.cert}&key={no.key}", no, "twice"),
+    no = tmp_path / "no.pem"
+    for url, reason in (
+        (f"mqtts://h?ca={no}", "PEM"), (f"mqtts://h?cert={no}&key={no}", "no certificate"),
+        (f"mqtt://h?cert={no}&key={no}", "mqtts"), ("mqtt://h?thing=other", "this is thing"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=reason):
-            PahoLink(Address.parse(url), "thing", [], own=own)
+            PahoLink(Address.parse(url), "thing", [])

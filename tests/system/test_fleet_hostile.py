@@ -129,13 +129,12 @@ def test_another_tenant_s_topic(fleet: Besieged) -> None:
 
 def test_a_tampered_artifact(fleet: Besieged) -> None:
     """Whoever runs the server changes a byte of a bundle, or gives another one in its place."""
-    before, (version, digest) = fleet.store.active("tiny"), fleet.publish()
+    before, (earlier, _), (version, digest) = fleet.store.active("tiny"), fleet.publish(), fleet.publish()
     targets = fleet.server.folder / "targets"
-    honest = next(targets.rglob(f"*.tiny-{version}.bundle"))
+    honest, other = (next(targets.rglob(f"*.tiny-{each}.bundle")) for each in (version, earlier))
     data = bytearray(honest.read_bytes())
     data[len(data) // 2] ^= 1
-    other = next(path for path in targets.rglob("*.bundle") if path != honest).read_bytes()
-    for number, bad in enumerate((bytes(data), other, bytes(data) + b"more")):
+    for number, bad in enumerate((bytes(data), other.read_bytes(), bytes(data) + b"more")):
         fleet.server.files = {f"/{honest.relative_to(fleet.server.folder)}": bad}
         outcome = fleet.give(f"tampered-{number}", fleet.operator.job(f"tampered-{number}", deploy(version, digest)))
         assert outcome.startswith("FAILED: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from threading import Event
 
@@ -12,8 +13,9 @@ from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.obey import Hands
 from cloud_bridge.agent.source import source
-from cloud_bridge.agent.standing import Standing, Trouble
+from cloud_bridge.agent.standing import Standing
 from cloud_bridge.agent.work import Order
+from cloud_bridge.control.trouble import Trouble
 from cloud_bridge.protocol.fleet.commands import Rollback
 from cloud_bridge.protocol.fleet.rpc import Running
 from edge_runtime.bundles.store import Store
@@ -25,7 +27,7 @@ NOW = 1000.0
 
 def test_a_status_tells_what_runs_and_what_is_wrong(tmp_path: Path) -> None:
     """Each model's version and digest, the job under way, what waits; and a model whose state is damaged by its name."""
-    store, journal, trouble = Store(tmp_path / "store", create=True), Journal(":memory:"), Trouble()
+    store, journal, trouble = Store(tmp_path / "store", create=True), Journal(":memory:"), Trouble(logging.getLogger())
     digest = store.install(write_bundle(tmp_path / "double")).digest
     hands = Hands(store, source(tmp_path, None, None))
     duty = Duty(journal, lambda document: Order("j", Rollback(model="double"), NOW + 60.0), hands)
@@ -52,12 +54,12 @@ def test_a_status_tells_what_runs_and_what_is_wrong(tmp_path: Path) -> None:
 
 def test_a_trouble_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Until it is another one, or has ended and begins again."""
-    trouble = Trouble()
+    trouble = Trouble(logging.getLogger())
     for text in ("a", "a", "b", "a"):
         trouble.meet(BundleError(text))
     trouble.end()
     trouble.meet(BundleError("a"))
-    assert [record.getMessage() for record in caplog.records] == ["a", "b", "a", "a"]
+    assert [record.getMessage() for record in caplog.records] == [f"{text}; it is tried again" for text in "abaa"]
 
 
 @pytest.mark.parametrize(

@@ -227,8 +227,8 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     status, out, err = run(capsys, "add", folder, "press-17", "press-18", "--at", "/etc/edge")
     assert (status, err) == (0, "")
     assert (
-        "cloud-bridge agent --broker 'mqtts://broker.example/site-7?ca=/etc/edge/ca.pem' --cert /etc/edge/cert.pem "
-        "/etc/edge/key.pem --thing press-17 "
+        "cloud-bridge agent --broker 'mqtts://broker.example/site-7?ca=/etc/edge/ca.pem&cert=/etc/edge/cert.pem"
+        "&key=/etc/edge/key.pem' --thing press-17 "
     ) in out
     status, out, err = run(capsys, "add", folder, "control-1", "--controller", "--days", "30", "--json")
     (told,) = json.loads(out)

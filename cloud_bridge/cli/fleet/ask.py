@@ -8,7 +8,8 @@ import time
 import msgspec
 
 from cloud_bridge.cli.fleet.progress import since
-from cloud_bridge.cli.fleet.shared import add_broker, own, plain
+from cloud_bridge.cli.fleet.shared import plain
+from cloud_bridge.cli.options import add_broker
 from cloud_bridge.extra import required
 from cloud_bridge.protocol.fleet import names
 from cloud_bridge.protocol.fleet.rpc import Answer, DeviceStatus
@@ -40,7 +41,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         from cloud_bridge.fleet.line import Line, ask
 
         thing = names.check(arguments.thing, "thing")
-        line = Line(arguments.broker, [(RPC_ANSWER, {"thing": thing})], own=own(arguments))
+        line = Line(arguments.broker, [(RPC_ANSWER, {"thing": thing})])
     with line:
         line.connect()
         begin = time.monotonic()

@@ -6,7 +6,8 @@ import argparse
 import json
 import logging
 
-from cloud_bridge.cli.fleet.shared import add_broker, add_registry, own
+from cloud_bridge.cli.fleet.shared import add_registry
+from cloud_bridge.cli.options import add_broker
 from cloud_bridge.extra import required
 from edge_runtime.cli.shell import Commands, subcommand, told_to_end
 
@@ -15,7 +16,7 @@ def add(acts: Commands) -> None:
     """Add the act."""
     control = subcommand(
         acts, "control", "answer devices and carry rollouts out, until Ctrl-C or SIGTERM; run as many as you like",
-        "cloud-bridge fleet control --broker 'mqtts://broker.example?ca=ca.pem' --cert control.pem control.key \\\n"
+        "cloud-bridge fleet control --broker 'mqtts://broker.example?ca=ca.pem&cert=control.pem&key=control.key' \\\n"
         "      --registry /var/lib/edge/fleet.db",
     )  # fmt: skip
     add_broker(control)
@@ -29,7 +30,7 @@ def _control(arguments: argparse.Namespace) -> int:
     with required("a controller"):
         from cloud_bridge.fleet.service import Service  # here: only this command needs what it needs
 
-        service = Service(arguments.broker, registry=arguments.registry, own=own(arguments))
+        service = Service(arguments.broker, registry=arguments.registry)
     ended = told_to_end()
     with service:
         ready = {"ready": True, "name": service.name}

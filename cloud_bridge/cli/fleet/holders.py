@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
@@ -83,20 +82,20 @@ def warn_of_broker(folder: Path) -> None:
 
 
 def _run(enrolment: Enrolment, role: str, name: str, at: str) -> tuple[str, ...]:
-    url, own = enrolment.url(role, at), ("--cert", f"{at}/cert.pem", f"{at}/key.pem")
+    url = enrolment.url(role, at)
     match role:
         case "device":
             where = ("--store", "/var/lib/edge/store", "--keys", "/etc/edge/operators")
-            return ("cloud-bridge", "agent", "--broker", url, *own, "--thing", name, *where)
+            return ("cloud-bridge", "agent", "--broker", url, "--thing", name, *where)
         case "controller":
-            return ("cloud-bridge", "fleet", "control", "--broker", url, *own, "--registry", "/var/lib/edge/fleet.db")
+            return ("cloud-bridge", "fleet", "control", "--broker", url, "--registry", "/var/lib/edge/fleet.db")
         case "worker":
-            files = "&".join(f"{what}={quote(path)}" for what, path in zip(("cert", "key"), own[1:], strict=True))
-            return ("cloud-bridge", "serve", "/var/lib/edge/store", "--mqtt", f"{url}&{files}")
+            return ("cloud-bridge", "serve", "/var/lib/edge/store", "--mqtt", url)
         case "operator":
             host, port = enrolment.settings.broker[0], str(enrolment.settings.listeners.control)
-            options = ("-V", "5", "-h", host, "-p", port, "--cafile", f"{at}/ca.pem", "--cert", own[1], "--key", own[2])
-            return ("mosquitto_sub", *options, "-v", "-t", f"{enrolment.settings.root}/things/+/status")
+            files = ("--cafile", f"{at}/ca.pem", "--cert", f"{at}/cert.pem", "--key", f"{at}/key.pem")
+            asked = ("-v", "-t", f"{enrolment.settings.root}/things/+/status")
+            return ("mosquitto_sub", "-V", "5", "-h", host, "-p", port, *files, *asked)
     return ()
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cloud_bridge.cli.fleet import options, plan
-from cloud_bridge.cli.fleet.shared import add_broker, add_registry, open_registry, own, plain
+from cloud_bridge.cli.fleet.shared import add_registry, open_registry, plain
+from cloud_bridge.cli.options import add_broker
 from cloud_bridge.extra import required
 from cloud_bridge.fleet.wish import Budget, Fate, Routing, Wish, Wishes
 from cloud_bridge.protocol.fleet import names, topics
@@ -71,7 +72,7 @@ def _desire(arguments: argparse.Namespace) -> int:
 
         named = [{"thing": thing} for thing in things] if len(things) <= FEW else [{}]
         hears = [(kind, {**each, "shadow": "config"}) for kind in HEARD for each in named]
-        line = Line(arguments.broker, [*hears, *((topics.STATUS, each) for each in named)], own=own(arguments))
+        line = Line(arguments.broker, [*hears, *((topics.STATUS, each) for each in named)])
     wishes = Wishes(wish, things)
     with line:
         line.connect()

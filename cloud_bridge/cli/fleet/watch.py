@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import UNSET
 
-from cloud_bridge.cli.fleet.shared import add_broker, own, plain
+from cloud_bridge.cli.fleet.shared import plain
+from cloud_bridge.cli.options import add_broker
 from cloud_bridge.extra import required
 from cloud_bridge.protocol.fleet import jobs, names, shadow, topics
 from cloud_bridge.protocol.fleet.presence import Status
@@ -73,7 +74,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         from cloud_bridge.fleet.line import Line
 
         things = tuple(names.check(thing, "thing") for thing in arguments.thing)
-        line = Line(arguments.broker, filters(things, arguments.only), own=own(arguments))
+        line = Line(arguments.broker, filters(things, arguments.only))
     try:
         with line:
             line.connect()
