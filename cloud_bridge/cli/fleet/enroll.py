@@ -30,6 +30,29 @@ def add(acts: Commands) -> None:
     )  # fmt: skip
     own = enroll.add_subparsers(metavar="ACT", required=True)
     _add_init(own)
+    _add_names(own)
+    listed = subcommand(
+        own, "list", "show who has a certificate, and until when",
+        "cloud-bridge fleet enroll list fleet\n  cloud-bridge fleet enroll list fleet --within 60",
+    )  # fmt: skip
+    listed.add_argument(
+        "--within", type=count, metavar="DAYS", help="only those that end within so many days; status 1 where there are any"
+    )
+    listed.set_defaults(command=_list)
+    acl = subcommand(
+        own, "acl", "print the access list for another broker than Mosquitto",
+        "cloud-bridge fleet enroll acl fleet --broker emqx > acl.conf\n"
+        "  cloud-bridge fleet enroll acl fleet --broker aws > policy.json",
+    )  # fmt: skip
+    acl.add_argument("--broker", required=True, choices=("emqx", "aws"), help="in whose words")
+    acl.set_defaults(command=_acl)
+    for act in (listed, acl):
+        _add_folder(act)
+    _add_json(listed)
+
+
+def _add_names(own: Commands) -> None:
+    """Whose certificates count."""
     added = subcommand(
         own, "add", "certify new names: a folder for each, and the command that is run with it",
         "cloud-bridge fleet enroll add fleet press-17 press-18\n"
@@ -51,24 +74,8 @@ def add(acts: Commands) -> None:
         "cloud-bridge fleet enroll revoke fleet press-18",
     )  # fmt: skip
     revoke.set_defaults(command=_revoke)
-    listed = subcommand(
-        own, "list", "show who has a certificate, and until when",
-        "cloud-bridge fleet enroll list fleet\n  cloud-bridge fleet enroll list fleet --within 60",
-    )  # fmt: skip
-    listed.add_argument(
-        "--within", type=count, metavar="DAYS", help="only those that end within so many days; status 1 where there are any"
-    )
-    listed.set_defaults(command=_list)
-    acl = subcommand(
-        own, "acl", "print the access list for another broker than Mosquitto",
-        "cloud-bridge fleet enroll acl fleet --broker emqx > acl.conf\n"
-        "  cloud-bridge fleet enroll acl fleet --broker aws > policy.json",
-    )  # fmt: skip
-    acl.add_argument("--broker", required=True, choices=("emqx", "aws"), help="in whose words")
-    acl.set_defaults(command=_acl)
-    for act in (added, renew, revoke, listed, acl):
-        act.add_argument("folder", type=Path, metavar="DIR", help="the folder that `init` made")
     for act in (added, renew, revoke):
+        _add_folder(act)
         act.add_argument("names", nargs="+", metavar="NAME", help="a device's or another's name: A-Z a-z 0-9 _ and -")
     for act in (added, renew):
         _add_life(act)
@@ -81,8 +88,8 @@ def add(acts: Commands) -> None:
             metavar="DIR",
             help="where its files will lie there (default: /etc/edge/fleet)",
         )
-    for act in (added, renew, revoke, listed):
-        act.add_argument("--json", action="store_true", help="print JSON")
+    for act in (added, renew, revoke):
+        _add_json(act)
 
 
 def _add_init(own: Commands) -> None:
@@ -109,6 +116,14 @@ def _add_init(own: Commands) -> None:
     )  # fmt: skip
     _add_life(init)
     init.set_defaults(command=_init)
+
+
+def _add_folder(act: argparse.ArgumentParser) -> None:
+    act.add_argument("folder", type=Path, metavar="DIR", help="the folder that `init` made")
+
+
+def _add_json(act: argparse.ArgumentParser) -> None:
+    act.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_life(act: argparse.ArgumentParser) -> None:

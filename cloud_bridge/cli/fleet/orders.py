@@ -34,6 +34,18 @@ _WHO = "--group canary --key operator"
 
 def add(acts: Commands) -> None:
     """Add the acts."""
+    _add_versions(acts)
+    _add_measured(acts)
+    log = _order(
+        acts, "collect-log", "fetch the latest part of devices' decision logs", _collect_log,
+        f"cloud-bridge fleet collect-log {_WHO} --out logs/\n  edge-runtime replay logs/press-17.jsonl",
+    )  # fmt: skip
+    log.add_argument("--most", type=memory, default=1 << 20, metavar="SIZE", help="of a log, at most (default: 1 MiB)")
+    log.add_argument("--out", type=Path, metavar="DIR", help="write each device's log to DIR/THING.jsonl")
+
+
+def _add_versions(acts: Commands) -> None:
+    """Which version answers."""
     deploy = _order(
         acts, "deploy", "let devices fetch a version, prove it, and run it; they go back where it does not hold", _deploy,
         f"cloud-bridge fleet deploy text-reader 1.3 {_WHO} --repository repository/\n"
@@ -69,6 +81,10 @@ def add(acts: Commands) -> None:
         f"cloud-bridge fleet rollback text-reader {_WHO}",
     )  # fmt: skip
     rollback.add_argument("model", metavar="MODEL")
+
+
+def _add_measured(acts: Commands) -> None:
+    """What devices measure."""
     bench = _order(
         acts, "bench", "measure models on devices, and set their reports side by side", _bench,
         f"cloud-bridge fleet bench text-reader {_WHO} --out reports/\n"
@@ -93,12 +109,6 @@ def add(acts: Commands) -> None:
     for act in (bench, tune):
         act.add_argument("models", nargs="+", metavar="MODEL")
         act.add_argument("--device", default="", help="only this engine, or engine and device: openvino, onnx:CPU")
-    log = _order(
-        acts, "collect-log", "fetch the latest part of devices' decision logs", _collect_log,
-        f"cloud-bridge fleet collect-log {_WHO} --out logs/\n  edge-runtime replay logs/press-17.jsonl",
-    )  # fmt: skip
-    log.add_argument("--most", type=memory, default=1 << 20, metavar="SIZE", help="of a log, at most (default: 1 MiB)")
-    log.add_argument("--out", type=Path, metavar="DIR", help="write each device's log to DIR/THING.jsonl")
 
 
 def _order(
