@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
 
 import msgspec
+import numpy as np
 
 from edge_runtime.errors import InputError
 from edge_runtime.reading import decoder
@@ -49,7 +49,7 @@ class Links(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def work(self, model: str) -> dict[str, float]:
         """Endpoint -> seconds that it mostly works on a call of this model, where that was measured."""
-        return {link.endpoint: median(link.worked[model]) for link in self.links if link.worked.get(model)}
+        return {link.endpoint: float(np.median(link.worked[model])) for link in self.links if link.worked.get(model)}
 
     def updated(self, link: MeasuredLink) -> Links:
         """With this measurement in place of an older one."""
