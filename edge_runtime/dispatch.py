@@ -188,10 +188,12 @@ class Dispatch:
     def _probe(self) -> None:
         """The probing thread's life."""
         under_way: dict[str, tuple[Pending, Probing]] = {}
-        while not self._closed:
+        while True:
             for name in [name for name, (pending, p) in under_way.items() if _over(pending, p)]:
                 self._probed(*under_way.pop(name))
             with self._lock:
+                if self._closed:  # asked here: that it closes is told once, and would not be heard before the wait
+                    break
                 now = monotonic()
                 again, probing = self._router.probe(now)
                 if probing is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,6 +128,20 @@ def test_of_two_clouds_the_one_that_dies_is_left_for_the_other(make: Make) -> No
     until(model, lambda result: "test://one" in result.reason)
     one.failure = UnreachableError("gone")
     until(model, lambda result: result.target == "cloud" and "test://other" in result.reason)
+
+
+def test_probes_end_when_they_are_closed_as_they_begin() -> None:
+    """The thread that probes has just been started, and has nothing to wait for but its end."""
+    for _ in range(20):
+        dispatch = Dispatch([ScriptedRemote()], Policy())
+        closing = threading.Thread(target=dispatch.close, daemon=True)
+        with dispatch._lock:  # both stand before it, the one that closes first
+            closing.start()
+            time.sleep(0.005)
+            dispatch._wake_prober()
+            time.sleep(0.005)
+        closing.join(AMPLE)
+        assert not closing.is_alive()
 
 
 def test_remotes_of_the_same_name_are_told_apart() -> None:
