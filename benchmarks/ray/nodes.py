@@ -32,6 +32,10 @@ SOONER = {
 }
 """A lost node is missed after some three seconds: by itself Ray takes over fifteen."""
 
+BUSY = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+"""On a machine that does other things too, Ray's processes, which by themselves give way to all others, do not start in
+time; and a proxy of Ray's that is not ready after 5 s is killed."""
+
 
 class Cluster(msgspec.Struct, frozen=True):
     """Running nodes."""
@@ -67,7 +71,7 @@ def main() -> None:
     try:
         # Ray notes there which cluster was the last one started: not where the user's own is noted.
         (folder / "ray").mkdir()
-        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder)} | SOONER
+        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder)} | SOONER | BUSY
         from ray.cluster_utils import Cluster as Nodes
 
         common: dict[str, Any] = {
