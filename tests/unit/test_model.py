@@ -113,7 +113,7 @@ def test_a_cloud_that_fits_answers_and_the_local_model_does_not_run(model: Make)
 def test_a_cloud_that_hangs_is_given_up_in_time_for_the_local_model(model: Make) -> None:
     """The answer is the local one, inside the budget, and the call is cancelled."""
     session, remote = PythonSession(), ScriptedRemote(delay=60.0)
-    result = model(session, remote).infer(X, budget=0.3)
+    result = model(session, remote, Policy(guard=0.3)).infer(X, budget=1.0)
     assert result.target == "local"
     assert result.outputs["y"].tolist() == [[2.0, 2.0]]
     assert result.met
@@ -150,8 +150,8 @@ def test_a_cloud_that_failed_is_left_alone_and_then_tried_again(model: Make) -> 
 
 def test_an_answer_that_comes_while_the_local_model_runs_still_wins(model: Make) -> None:
     """It is the better one, and it is there before the deadline."""
-    session, remote = PythonSession(delay=0.2), ScriptedRemote(delay=0.45)
-    result = model(session, remote).infer(X, budget=0.6)
+    session, remote = PythonSession(delay=0.4), ScriptedRemote(delay=0.9)
+    result = model(session, remote).infer(X, budget=1.2)
     assert result.target == "cloud"
     assert session.runs == 1
     assert [attempt.target for attempt in result.attempts] == ["cloud", "local"]
