@@ -109,7 +109,7 @@ def test_another_tenant_s_topic(fleet: Besieged) -> None:
     with fleet.stolen("press-18") as thief:
         thief.ask("#", f"{TOPICS}/#", "$share/controllers/edge/v1/things/+/jobs/start-next")
         for topic, said in (
-            ("status", b'{"state": "lost", "session": "s", "bdSeq": 9999999999}'), ("jobs/theirs/update", b"{}"),
+            ("status", b'{"state": "lost", "session": "s", "bdSeq": 9999999999999}'), ("jobs/theirs/update", b"{}"),
             ("jobs/notify-next", notice("theirs", theirs)), ("results/theirs", b"x"), ("rpc/status", b"{}"),
             ("shadow/name/config/update", b'{"state": {"desired": {"budgets": {"tiny": 1e-9}}}}'),
         ):  # fmt: skip

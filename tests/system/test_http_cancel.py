@@ -171,6 +171,7 @@ def test_late_answer_keeps_the_connection() -> None:
         remote = HttpRemote(url, connections=1)
         call = send(remote)
         eventually(lambda: bool(connections and connections[0]), "the server has the call")
+        eventually(lambda: not call.transfer._pinned, "the client knows that all has left")  # type: ignore[attr-defined]
         call.cancel()
         go.set()
         free(remote)

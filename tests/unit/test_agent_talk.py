@@ -134,12 +134,12 @@ def test_a_connection_begins_with_a_birth_and_questions() -> None:
     will, *said = device.up()
     birth = decode(of(said, topics.STATUS).payload, Status)
     assert (birth.state, birth.models, birth.groups) == ("ready", {"tiny": "1.0"}, ("canary",))
-    assert decode(will.payload, Status) == Status(state="lost", session="s", bd_seq=int(BEGIN))
-    assert birth.bd_seq == int(BEGIN)
+    assert decode(will.payload, Status) == Status(state="lost", session="s", bd_seq=int(1000 * BEGIN))
+    assert birth.bd_seq == int(1000 * BEGIN)
     assert kinds(said) == [topics.STATUS, topics.START_NEXT, topics.SHADOW_GET, topics.SHADOW_GET]
     device.mono = -1000.0
     later = decode(device.up()[1].payload, Status)
-    assert later.bd_seq == int(BEGIN) + 1
+    assert later.bd_seq == int(1000 * BEGIN) + 1
     assert Presence().fold(later).fold(decode(will.payload, Status)).state == "ready"
     assert decode(device.talk.farewell().payload, Status).state == "disconnected"
 

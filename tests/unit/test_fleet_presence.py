@@ -75,5 +75,15 @@ def test_numbers_rise(before: int | None, now: float) -> None:
     """With each connection, even where the clock went back; and from nothing, about to where they had come."""
     number = next_number(before, now)
     assert number > (-1 if before is None else before)
-    assert number >= int(now)
+    assert number >= int(now) * 1000
     Presence().fold(Status(state="ready", session="s", bd_seq=number))
+
+
+def test_a_device_that_lost_its_disk_is_there_again_at_once() -> None:
+    """Its number is higher, though it had connected several times within that second."""
+    before = None
+    for tries in range(5):
+        before = next_number(before, 1000.0 + 0.001 * tries)
+    left = Presence().fold(Status(state="disconnected", session="z", bd_seq=before or 0))
+    again = Status(state="ready", session="a", bd_seq=next_number(None, 1000.5))
+    assert left.fold(again).state == "ready"

@@ -57,8 +57,10 @@ class Presence(msgspec.Struct, frozen=True):
 
 def next_number(before: int | None, now: float) -> int:
     """The `bdSeq` of a new connection: higher than the one before, and, for a device that has lost its disk, than what it
-    had most likely come to. `now` is the wall clock's seconds since 1970."""
-    return int(now) if before is None else max(int(now), before + 1)
+    had most likely come to: the wall clock's milliseconds since 1970, of which `now` is the seconds. Whole seconds would be
+    reached by a device that tries to connect more often than once in each."""
+    least = int(1000.0 * now)
+    return least if before is None else max(least, before + 1)
 
 
 def _later(known: Status | None, status: Status) -> Status:
