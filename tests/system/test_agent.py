@@ -60,8 +60,9 @@ def controller(running: Broker, request: pytest.FixtureRequest) -> Iterator[Cont
 
 
 @pytest.fixture
-def press(running: Broker, store: Store, operator: Operator, server: Server) -> Iterator[Device]:
-    """The agent of the device press-17, of the group canary."""
+def press(running: Broker, store: Store, operator: Operator, server: Server, controller: Controller) -> Iterator[Device]:
+    """The agent of the device press-17, of the group canary. Who commands is there before it: this one does not say that
+    it has come, and the device would ask it again after half a minute."""
     with device(running, store.path, operator, server.url, "--group", "canary") as started:
         yield started
 
