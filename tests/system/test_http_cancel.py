@@ -290,11 +290,15 @@ def test_the_endpoint_keeps_the_connection(tmp_path: Path, monkeypatch: pytest.M
     with endpoint(write_store(tmp_path).path) as running:
         remote = HttpRemote(running.url, connections=1)
         x = np.zeros((4_000_000, 2), np.float32)
-        for _ in range(5):
+        cut = 0
+        for _ in range(50):
             call = send(remote, call=Call("double", {"x": x}))
             begun(call)
-            assert call.cancel() < x.nbytes
+            cut += call.cancel() < x.nbytes  # else all had left before this thread had its turn
             free(remote)
+            if cut == 5:
+                break
+        assert cut == 5
         assert send(remote, call=Call("double", {"x": x[:3]})).result(AMPLE).outputs["y"].shape == (3, 2)
         assert len(opened) == 1
         remote.close()
