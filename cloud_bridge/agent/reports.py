@@ -15,10 +15,10 @@ import msgspec
 from cloud_bridge.agent.duty import Duty, Sent
 from cloud_bridge.agent.when import RETRY, Instant, Patience
 from cloud_bridge.agent.work import OPEN, Report
-from cloud_bridge.control.link import Said
+from cloud_bridge.control.link import Said, said
 from cloud_bridge.protocol.fleet import jobs, topics
 from cloud_bridge.protocol.fleet.jobs import FILE, MOST_DETAILS, TERMINAL, Reported, details
-from cloud_bridge.protocol.fleet.topics import Kind, Tree
+from cloud_bridge.protocol.fleet.topics import Tree
 from cloud_bridge.protocol.fleet.wire import encode
 
 OVERTAKEN = 2.0
@@ -124,13 +124,6 @@ class Reports:
             include_job_execution_state=True, client_token=token,
         )  # fmt: skip
         return said(self._tree, topics.JOB_UPDATE, encode(update), thing=self._thing, job=report.job)
-
-
-def said(tree: Tree, kind: Kind, payload: bytes, **names: str) -> Said:
-    """A message of this kind."""
-    expiry = kind.expiry if isinstance(kind.expiry, float) else None
-    topic = tree.topic(kind, **names)
-    return Said(topic=topic, payload=payload, qos=kind.qos, retain=kind.retain, expiry=expiry)
 
 
 def _words(report: Report) -> tuple[Reported, dict[str, str]]:

@@ -23,7 +23,7 @@ from msgspec import UNSET
 from cloud_bridge.agent.desired import Wishes, configured
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.when import RETRY, Instant, Patience
-from cloud_bridge.control.link import Said
+from cloud_bridge.control.link import Said, said
 from cloud_bridge.protocol.fleet import shadow, topics
 from cloud_bridge.protocol.fleet.shadow import CONFIG, MODELS, Config, Models, Section
 from cloud_bridge.protocol.fleet.topics import Kind, Tree
@@ -242,6 +242,4 @@ class Shadows:
         return secrets.token_hex(8)
 
     def _said(self, kind: Kind, payload: bytes, name: str) -> Said:
-        return Said(
-            topic=self._tree.topic(kind, thing=self._thing, shadow=name), payload=payload, qos=kind.qos, expiry=topics.HOUR
-        )
+        return said(self._tree, kind, payload, thing=self._thing, shadow=name)

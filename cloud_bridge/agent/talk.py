@@ -23,11 +23,11 @@ from msgspec import UNSET
 from cloud_bridge.agent.duty import Duty
 from cloud_bridge.agent.journal import Journal
 from cloud_bridge.agent.orders import digest_of
-from cloud_bridge.agent.reports import Reports, said
+from cloud_bridge.agent.reports import Reports
 from cloud_bridge.agent.shadows import Shadows
 from cloud_bridge.agent.when import RETRY, Instant, Patience
 from cloud_bridge.agent.work import OPEN
-from cloud_bridge.control.link import Heard, Said, Up
+from cloud_bridge.control.link import Heard, Said, Up, said
 from cloud_bridge.protocol.fleet import jobs, rpc, telemetry, topics
 from cloud_bridge.protocol.fleet.jobs import Next, details
 from cloud_bridge.protocol.fleet.presence import Presence, Status, next_number

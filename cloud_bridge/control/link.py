@@ -11,6 +11,8 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from cloud_bridge.protocol.fleet.topics import Kind, Tree
+
 LONGEST = 60.0
 """Seconds between two tries to connect, at most."""
 
@@ -96,6 +98,13 @@ class Link(Protocol):
     def close(self, farewell: Said | None = None, timeout: float = 2.0) -> None:
         """Say a last word, for which there are so many seconds, and leave on purpose: the broker forgets the will."""
         ...
+
+
+def said(tree: Tree, kind: Kind, payload: bytes, **names: str) -> Said:
+    """A message of this kind, as its kind says."""
+    expiry = kind.expiry if isinstance(kind.expiry, float) else None
+    topic = tree.topic(kind, **names)
+    return Said(topic=topic, payload=payload, qos=kind.qos, retain=kind.retain, expiry=expiry)
 
 
 def pause(failures: int, draw: float) -> float:

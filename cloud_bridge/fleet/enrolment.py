@@ -180,8 +180,8 @@ class Enrolment:
             _keep(record, pair.certificate, 0o644)
             if role == SERVER:
                 return self._hand_over(self.folder / "broker", "server.pem", "server.key", pair)
-            made = self._hand_over(self.folder / "clients" / name, "cert.pem", "key.pem", pair)
-            write_whole(made / "ca.pem", self._certificate("control"), "the broker's authority")
+            made = self._hand_over(self.folder / "clients" / name, FILES["cert"], FILES["key"], pair)
+            write_whole(made / FILES["ca"], self._certificate("control"), "the broker's authority")
             return made
 
     def _hand_over(self, folder: Path, certificate: str, key: str, pair: Pair) -> Path:

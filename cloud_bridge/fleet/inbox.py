@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from cloud_bridge.control.link import Heard, Said
+from cloud_bridge.control.link import Heard, Said, said
 from cloud_bridge.fleet import orders
 from cloud_bridge.fleet.registry import Registry
 from cloud_bridge.protocol.fleet import jobs, shadow, topics
@@ -116,13 +116,11 @@ def _changed(
     after = shadow.apply(before, asks, now)
     if isinstance(after, shadow.Rejected):
         return before, [_said(tree, topics.SHADOW_UPDATE, names, after, good=False)]
-    said = [_said(tree, topics.SHADOW_UPDATE, names, shadow.confirm(after, asks, now), good=True)]
+    answers = [_said(tree, topics.SHADOW_UPDATE, names, shadow.confirm(after, asks, now), good=True)]
     delta = shadow.delta(after, now)
     if delta is not None and after is not before:
-        hour = topics.SHADOW_DELTA.expiry
-        place = tree.topic(topics.SHADOW_DELTA, **names)
-        said.append(Said(place, encode(delta), hour if isinstance(hour, float) else None))
-    return after, said
+        answers.append(said(tree, topics.SHADOW_DELTA, encode(delta), **names))
+    return after, answers
 
 
 def _change_each(registry: Registry, tree: Tree, asked: Sequence[Asked], now: float) -> Sequence[Said]:
@@ -152,7 +150,7 @@ def _keep(registry: Registry, job: str, thing: str, body: bytes, now: float) -> 
 def _said(tree: Tree, kind: Kind, names: Mapping[str, str], answer: msgspec.Struct, *, good: bool) -> Said:
     way = _HANDLED[kind]
     to = way.accepted if good else way.rejected
-    return Said(tree.topic(to, **names), encode(answer), to.expiry if isinstance(to.expiry, float) else None)
+    return said(tree, to, encode(answer), **names)
 
 
 def _refusal(

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-from cloud_bridge.control.link import Down, Event, Heard, Link, Said, Taken, Up
+from cloud_bridge.control.link import Down, Event, Heard, Link, Said, Taken, Up, said
 from cloud_bridge.control.paho import PahoLink
 from cloud_bridge.control.trouble import Trouble
 from cloud_bridge.fleet.controller import Controller
@@ -108,8 +108,7 @@ class Service:
 
     def _status(self, state: State) -> Said:
         told = Status(state=state, session=self.name, bd_seq=self._number or 0, agent=version("edge-runtime"))
-        kind = topics.CONTROLLER_STATUS
-        return Said(topic=self._tree.topic(kind), payload=encode(told), retain=kind.retain)
+        return said(self._tree, topics.CONTROLLER_STATUS, encode(told))
 
     def _tell(self, event: Event) -> None:
         """On the link's thread."""

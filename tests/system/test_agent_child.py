@@ -136,7 +136,7 @@ ask(Asked({str(store.path)!r}, Benchmark(models=("tiny",), runs=100_000, seconds
 
 
 def test_a_deploy_with_all_that_belongs_to_it(store: Store, tmp_path: Path) -> None:
-    """From a document to the version that serves: checked in a process of its own, kept; and a bad one refused."""
+    """From a document to the version that serves: tuned, checked in a process of its own, kept; and a bad one refused."""
     folder = tiny_bundle(tmp_path / "2.0", version="2.0", adds=1.0).folder
     packed = tmp_path / "2.0.bundle"
     bundle = read_bundle(folder)
@@ -144,6 +144,7 @@ def test_a_deploy_with_all_that_belongs_to_it(store: Store, tmp_path: Path) -> N
     jobs = {
         b"good": Order("good", Deploy(
             model="tiny", version="2.0", digest=bundle.digest, target="2.0.bundle", health=Health(p99=10.0),
+            tune=True,
         ), 60.0),
         b"bad": Order("bad", Activate(model="tiny", version="1.2"), 60.0),
         b"back": Order("back", Rollback(model="tiny"), 60.0),
@@ -159,4 +160,5 @@ def test_a_deploy_with_all_that_belongs_to_it(store: Store, tmp_path: Path) -> N
     assert (good.state, good.details["digest"], "p99" in good.details) == ("SUCCEEDED", bundle.digest, True)
     assert (bad.state, bad.details["active"], "golden" in bad.details["reason"]) == ("FAILED", "2.0", True)
     assert (back.state, back.details["active"]) == ("SUCCEEDED", "1.0")
+    assert load(store.path / PROFILE).choice("tiny", "2.0") is not None
     journal.close()

@@ -20,6 +20,7 @@ from edge_runtime.routing.policy import Policy
 from edge_runtime.routing.replay import replay
 from edge_runtime.values import Result
 from tests.doubles import PythonSession, ScriptedRemote, at_once, loaded, manifest
+from tests.endpoint import eventually
 
 X = {"x": np.ones((1, 2), np.float32)}
 AMPLE = 20.0
@@ -184,10 +185,8 @@ def test_what_was_decided_is_logged_and_can_be_replayed(make: Make, tmp_path: Pa
         for failure in (None, UnreachableError("no link"), None):
             remote.failure = failure
             list(pool.map(lambda _: model.infer(X, budget=0.5), range(40)))
-    deadline, before = time.monotonic() + AMPLE, remote.probes
-    while remote.probes < before + 2:  # the second leaves when the first has come back
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    before = remote.probes
+    eventually(lambda: remote.probes >= before + 2, "a probe leaves when the one before has come back", AMPLE)
     until(model, lambda result: result.target == "cloud")
     assert model._dispatch is not None
     model._dispatch.close()
